@@ -67,10 +67,10 @@ class CubeGeometry:
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         object.__setattr__(self, "extent", tuple(float(side) for side in self.extent))
         sides = np.asarray(self.extent)
-        if len(self.shape) != 3 or min(self.shape) < 1 or sides.shape != (3,) or not (0 < sides).all():
+        if len(self.shape) != 3 or min(self.shape) < 1 or sides.shape != (3,) or not (sides > 0).all():
             raise ValueError(
-                "A cube needs a shape of three whole numbers of at least 1 and an extent of three lengths above "
-                f"zero (z, y, x); got shape {self.shape} and extent {self.extent}. Mend the network's card."
+                "A cube needs a shape of three whole numbers of at least 1 and an extent of three lengths "
+                f"above zero (z, y, x); got shape {self.shape} and extent {self.extent}. Mend the network's card."
             )
 
     def step_um(self, diameter_um: float) -> ZYX:
@@ -96,7 +96,10 @@ class Readable(Protocol):
 
 
 def normalise(values: np.ndarray, intensities: Intensities) -> np.ndarray:
-    """Return ``arcsinh((values - centre) / spread)`` as float32: linear near the background, logarithmic far above."""
-    scaled = np.subtract(values, np.float32(intensities.centre), dtype=np.float32)
+    """Return ``arcsinh((values - centre) / spread)`` as float32, of any shape.
+
+    Linear near the background, logarithmic far above it; the same for ``values * 3 + 100``.
+    """
+    scaled = np.asarray(np.subtract(values, np.float32(intensities.centre), dtype=np.float32))
     scaled /= np.float32(intensities.spread)
     return np.arcsinh(scaled, out=scaled)
