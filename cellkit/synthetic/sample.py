@@ -1,0 +1,119 @@
+"""The sample study: three small animals with their truth, the same wherever they are made.
+
+``python -m cellkit.synthetic.sample FOLDER`` makes the images and the truth without a study around them.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+
+from cellkit.synthetic.settings import (
+    ArtefactSettings,
+    OpticsSettings,
+    SomaSettings,
+    TissueSettings,
+    VolumeSettings,
+)
+from cellkit.synthetic.volume import Volume, make_volume
+from cellkit.tables import write_table
+
+if TYPE_CHECKING:
+    from cellkit.study import Study
+
+DIAMETER_UM = 15.0
+SEED = 2026
+_FIRST = VolumeSettings(
+    shape=(44, 224, 224),
+    voxel_um=(5.0, 2.0, 2.0),
+    somas=SomaSettings(n=340),
+    artefacts=ArtefactSettings(autofluorescent=320, fibres=70),
+    optics=OpticsSettings(photons=50, background_photons=40, gain=1.2, offset=30, read_noise=2.0, full=4095),
+)
+ANIMALS = {
+    "animal-1": _FIRST,
+    "animal-2": replace(
+        _FIRST,
+        somas=replace(_FIRST.somas, n=400, contrast=(0.4, 3.0), clustered=0.45, hollow=0.5),
+        tissue=TissueSettings(outside=0.15, vessels=8),
+        optics=replace(_FIRST.optics, photons=35, deep_blur=1.9, stripes=0.1),
+    ),
+    "animal-3": replace(
+        _FIRST,
+        somas=replace(_FIRST.somas, n=280, contrast=(0.45, 4.5), irregular=0.35),
+        tissue=TissueSettings(outside=0.05, vessels=6, mottle=0.16),
+        artefacts=replace(_FIRST.artefacts, autofluorescent=360, debris=35, contrast=(0.4, 5.0)),
+        optics=replace(_FIRST.optics, photons=42, shading=0.45),
+    ),
+}
+
+
+def create_sample_study(folder: str | os.PathLike[str]) -> "Study":
+    """Return the sample study in `folder`, made there if it is not there yet (a few seconds).
+
+    Three animals, each with one image of two channels (signal, background) at 5 x 2 x 2 µm: animal-1 and
+    animal-2 train, animal-3 judges. The truth lies in ``truth/<image>.csv``.
+    """
+    from cellkit.study import create_study, open_study
+
+    folder = Path(folder)
+    if (folder / "study.toml").exists():
+        return open_study(folder)
+    make_sample_images(folder)
+    images = [
+        {
+            "name": name,
+            "path": f"images/{name}.tif",
+            "voxel_um": settings.voxel_um,
+            "roles": ("signal", "background"),
+            "animal": name,
+            "role": "judge" if name == "animal-3" else "train",
+        }
+        for name, settings in ANIMALS.items()
+    ]
+    return create_study(folder, images=images, diameter_um=DIAMETER_UM, seed=SEED)
+
+
+def make_sample_images(folder: str | os.PathLike[str]) -> None:
+    """Write ``images/<animal>.tif`` (compressed OME-TIFF) and ``truth/<animal>.csv`` into `folder`."""
+    folder = Path(folder)
+    for name in ANIMALS:
+        volume = make_sample_volume(name)
+        write_volume(volume, folder / "images" / f"{name}.tif")
+        write_table(volume.truth, folder / "truth" / f"{name}.csv")
+
+
+def make_sample_volume(animal: str) -> Volume:
+    """Make the volume of one animal of the sample study, by its name."""
+    return make_volume(ANIMALS[animal], SEED + list(ANIMALS).index(animal))
+
+
+def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
+    """Write both channels as one compressed OME-TIFF with axes (c, z, y, x), whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    z, y, x = volume.settings.voxel_um
+    sizes = {"PhysicalSizeZ": z, "PhysicalSizeY": y, "PhysicalSizeX": x}
+    units = {f"{name}Unit": "µm" for name in sizes}
+    part = path.with_name(f".{path.name}.part")
+    try:
+        tifffile.imwrite(
+            part,
+            np.stack([volume.signal, volume.background]),
+            ome=True,
+            compression="zlib",
+            compressionargs={"level": 9},
+            metadata={"axes": "CZYX", "Channel": {"Name": ["signal", "background"]}, **sizes, **units},
+        )
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+if __name__ == "__main__":
+    make_sample_images(sys.argv[1])

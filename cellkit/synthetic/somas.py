@@ -1,0 +1,119 @@
+"""Somas: where they lie, and how each is painted."""
+
+import numpy as np
+
+from cellkit.synthetic.paint import (
+    Canvas,
+    Grid,
+    Place,
+    Rng,
+    add,
+    box_around,
+    draw,
+    edge_um,
+    random_direction,
+    soft_step,
+    stroke,
+)
+from cellkit.synthetic.settings import SomaSettings
+
+LARGEST_CLUSTER = 4
+
+
+def paint_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> list[Place]:
+    """Place somas in the tissue and paint them; returns one place of kind "cell" for each."""
+    centres, radii = place_somas(canvas, settings, rng)
+    places = []
+    for centre, radius in zip(centres, radii, strict=True):
+        contrast = draw(rng, settings.contrast)
+        _paint_soma(canvas, centre, radius, contrast, settings=settings, rng=rng)
+        places.append(Place(centre, 2 * radius, contrast, "cell"))
+    return places
+
+
+def place_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """Return centres, shape (n, 3), and radii, shape (n,), in µm: in tissue, never overlapping."""
+    centres, radii = np.empty((settings.n, 3)), np.empty(settings.n)
+    cluster, members = np.empty(settings.n, np.int64), np.zeros(settings.n, np.int64)
+    density = rng.standard_normal((4, 5, 5))
+    n = 0
+    for _ in range(20 * settings.n):
+        if n == settings.n:
+            break
+        radius = rng.uniform(*settings.diameter_um) / 2
+        beside = int(rng.integers(n)) if n and rng.uniform() < settings.clustered else -1
+        if beside >= 0 and members[cluster[beside]] >= LARGEST_CLUSTER:
+            continue
+        if beside >= 0:
+            apart = (radius + radii[beside]) * rng.uniform(0.9, 1.1)
+            centre = centres[beside] + apart * random_direction(rng)
+        else:
+            centre = rng.uniform(-0.5, np.asarray(canvas.signal.shape) - 0.5) * canvas.voxel_um
+            wanted = 0.5 + settings.layered * density[tuple((centre / canvas.extent_um * 4).astype(int))]
+            if rng.uniform() > wanted:
+                continue
+        if in_tissue(canvas, centre) and _fits(centre, radius, centres[:n], radii[:n]):
+            centres[n], radii[n], cluster[n] = centre, radius, n if beside < 0 else cluster[beside]
+            members[cluster[n]] += 1
+            n += 1
+    return centres[:n], radii[:n]
+
+
+def in_tissue(canvas: Canvas, centre_um: np.ndarray) -> bool:
+    """Say whether a place is inside the volume and inside tissue."""
+    at = np.rint(centre_um / np.asarray(canvas.voxel_um)).astype(int)
+    if (at < 0).any() or (at >= canvas.tissue.shape).any():
+        return False
+    return bool(canvas.tissue[tuple(at)] > 0.9)
+
+
+def _fits(centre: np.ndarray, radius: float, centres: np.ndarray, radii: np.ndarray) -> bool:
+    away = centres - centre
+    touching = (0.88 * (radii + radius)) ** 2
+    return bool(((away * away).sum(axis=1) > touching).all())
+
+
+def _paint_soma(
+    canvas: Canvas,
+    centre: np.ndarray,
+    radius: float,
+    contrast: float,
+    *,
+    settings: SomaSettings,
+    rng: Rng,
+) -> None:
+    around = box_around(canvas, centre, 2.6 * radius)
+    if around is None:
+        return
+    box, grid = around
+    from_centre = _distance(grid, radius, settings.irregular, rng)
+    z, y, x = grid
+    edge = edge_um(canvas, grid, z * z + y * y + x * x) / np.float32(radius)
+    shape = soft_step((1 - from_centre) / edge)
+    if rng.uniform() < settings.hollow:
+        nucleus = np.float32(rng.uniform(0.5, 0.75))
+        shape = shape - np.float32(rng.uniform(0.4, 0.9)) * soft_step((nucleus - from_centre) / edge)
+    shape = shape * (1 + np.float32(0.15) * rng.standard_normal(shape.shape, dtype=np.float32))
+    if rng.uniform() < settings.processes:
+        for _ in range(int(rng.integers(1, 4))):
+            length, width = rng.uniform(1.4, 2.5) * radius, rng.uniform(0.12, 0.3) * radius
+            process = stroke(grid, random_direction(rng), length, width)
+            shape = np.maximum(shape, np.float32(rng.uniform(0.3, 0.8)) * process)
+    add(canvas, box, shape, signal=contrast, background=contrast * settings.bleed)
+
+
+def _distance(grid: Grid, radius: float, irregular: float, rng: Rng) -> np.ndarray:
+    """Return the distance from the centre, 1 at the surface of an egg-shaped, dented ellipsoid."""
+    z, y, x = grid
+    squared = z * z + y * y + x * x
+    distance = np.sqrt(squared) / np.float32(radius)
+    bulge = np.float32(0)
+    for order in (1, 2, 3):
+        dz, dy, dx = random_direction(rng).astype(np.float32)
+        cosine = (z * dz + y * dy + x * dx) / (distance * np.float32(radius) + np.float32(1e-3))
+        strength = np.float32(irregular * rng.uniform(0.3, 1.0))
+        bulge = (
+            bulge
+            + strength * (cosine, cosine * cosine - np.float32(1 / 3), cosine * cosine * cosine)[order - 1]
+        )
+    return distance / (1 + bulge)
