@@ -9,6 +9,7 @@ from cellkit.synthetic.settings import (
     TissueSettings,
     VolumeSettings,
 )
+from cellkit.synthetic.variety import random_settings
 from cellkit.synthetic.volume import Volume, make_volume
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "create_sample_study",
     "make_sample_images",
     "make_volume",
+    "random_settings",
     "write_volume",
 ]

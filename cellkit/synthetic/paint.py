@@ -64,21 +64,20 @@ def add(canvas: Canvas, box: Box, shape: np.ndarray, *, signal: float, backgroun
     canvas.background[box] += np.float32(background) * shape
 
 
-def ball(canvas: Canvas, grid: Grid, radius_um: float, softness_um: float = 0.0) -> np.ndarray:
-    """Return a ball whose edge is `softness_um` wide and at least as wide as a voxel."""
+def ball(canvas: Canvas, grid: Grid, radius_um: float) -> np.ndarray:
+    """Return a ball whose edge is one voxel wide."""
     z, y, x = grid
-    squared = z * z + y * y + x * x
-    distance = np.sqrt(squared)
-    return soft_step((np.float32(radius_um) - distance) / edge_um(canvas, grid, squared, softness_um))
+    distance = np.sqrt(z * z + y * y + x * x)
+    return soft_step((np.float32(radius_um) - distance) / edge_um(canvas, grid))
 
 
-def edge_um(canvas: Canvas, grid: Grid, squared: np.ndarray, softness_um: float = 0.0) -> np.ndarray:
-    """Return the width of a soft edge: the voxel's length in the direction of each voxel."""
-    along = sum(
-        ((g * np.float32(step)) ** 2 for g, step in zip(grid, canvas.voxel_um, strict=True)), np.float32(0)
-    )
+def edge_um(canvas: Canvas, grid: Grid) -> np.ndarray:
+    """Return the length of a voxel in the direction of each voxel of the grid, in µm."""
+    z, y, x = grid
+    steps = [g * np.float32(step) for g, step in zip(grid, canvas.voxel_um, strict=True)]
+    along = steps[0] * steps[0] + steps[1] * steps[1] + steps[2] * steps[2]
     smallest = np.float32(min(canvas.voxel_um) ** 2)
-    return np.sqrt(np.float32(softness_um**2) + (along + smallest) / (squared + 1))
+    return np.sqrt((along + smallest) / (z * z + y * y + x * x + 1))
 
 
 def stroke(grid: Grid, direction: np.ndarray, length_um: float, radius_um: float) -> np.ndarray:

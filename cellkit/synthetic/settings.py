@@ -113,8 +113,8 @@ class OpticsSettings:
     ----------
     psf_um : tuple of 3 float
         Standard deviation of the point spread at the first plane, along z, y, x.
-    deep_blur : float
-        How many times wider it is at the last plane.
+    scattered : tuple of 2 float
+        Share of the light that tissue scatters into a wide halo, at the first and at the last plane.
     shading : float
         Uneven illumination: relative fall towards the darkest side.
     stripes : float
@@ -127,8 +127,8 @@ class OpticsSettings:
         Count at which the camera saturates.
     """
 
-    psf_um: ZYX = (4.0, 1.2, 1.2)
-    deep_blur: float = 1.6
+    psf_um: ZYX = (3.0, 1.0, 1.0)
+    scattered: Range = (0.15, 0.45)
     shading: float = 0.3
     stripes: float = 0.06
     photons: float = 60.0

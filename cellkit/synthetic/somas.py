@@ -34,26 +34,26 @@ def paint_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> list[Place]
 def place_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Return centres, shape (n, 3), and radii, shape (n,), in µm: in tissue, never overlapping."""
     centres, radii = np.empty((settings.n, 3)), np.empty(settings.n)
-    cluster, members = np.empty(settings.n, np.int64), np.zeros(settings.n, np.int64)
+    members = np.zeros(settings.n, np.int64)
+    cluster = np.arange(settings.n)
     density = rng.standard_normal((4, 5, 5))
+    alone = settings.n - round(settings.clustered * settings.n)
     n = 0
     for _ in range(20 * settings.n):
         if n == settings.n:
             break
-        radius = rng.uniform(*settings.diameter_um) / 2
-        beside = int(rng.integers(n)) if n and rng.uniform() < settings.clustered else -1
-        if beside >= 0 and members[cluster[beside]] >= LARGEST_CLUSTER:
-            continue
-        if beside >= 0:
-            apart = (radius + radii[beside]) * rng.uniform(0.9, 1.1)
-            centre = centres[beside] + apart * random_direction(rng)
-        else:
+        radius, beside = rng.uniform(*settings.diameter_um) / 2, int(rng.integers(max(1, n)))
+        if n < alone or n == 0:
             centre = rng.uniform(-0.5, np.asarray(canvas.signal.shape) - 0.5) * canvas.voxel_um
-            wanted = 0.5 + settings.layered * density[tuple((centre / canvas.extent_um * 4).astype(int))]
-            if rng.uniform() > wanted:
-                continue
-        if in_tissue(canvas, centre) and _fits(centre, radius, centres[:n], radii[:n]):
-            centres[n], radii[n], cluster[n] = centre, radius, n if beside < 0 else cluster[beside]
+            cell = np.minimum(np.abs(centre) / canvas.extent_um * density.shape, 3.99).astype(int)
+            fits, beside = rng.uniform() < 0.5 + settings.layered * density[tuple(cell)], n
+        else:
+            direction = random_direction(rng) * (0.4, 1.0, 1.0)
+            apart = (radius + radii[beside]) * rng.uniform(0.95, 1.2) / np.sqrt((direction**2).sum())
+            centre = centres[beside] + apart * direction
+            fits = members[cluster[beside]] < LARGEST_CLUSTER
+        if fits and in_tissue(canvas, centre) and _is_clear(centre, radius, centres[:n], radii[:n]):
+            centres[n], radii[n], cluster[n] = centre, radius, cluster[beside]
             members[cluster[n]] += 1
             n += 1
     return centres[:n], radii[:n]
@@ -67,9 +67,9 @@ def in_tissue(canvas: Canvas, centre_um: np.ndarray) -> bool:
     return bool(canvas.tissue[tuple(at)] > 0.9)
 
 
-def _fits(centre: np.ndarray, radius: float, centres: np.ndarray, radii: np.ndarray) -> bool:
+def _is_clear(centre: np.ndarray, radius: float, centres: np.ndarray, radii: np.ndarray) -> bool:
     away = centres - centre
-    touching = (0.88 * (radii + radius)) ** 2
+    touching = (0.9 * (radii + radius)) ** 2
     return bool(((away * away).sum(axis=1) > touching).all())
 
 
@@ -87,8 +87,7 @@ def _paint_soma(
         return
     box, grid = around
     from_centre = _distance(grid, radius, settings.irregular, rng)
-    z, y, x = grid
-    edge = edge_um(canvas, grid, z * z + y * y + x * x) / np.float32(radius)
+    edge = edge_um(canvas, grid) / np.float32(radius)
     shape = soft_step((1 - from_centre) / edge)
     if rng.uniform() < settings.hollow:
         nucleus = np.float32(rng.uniform(0.5, 0.75))
