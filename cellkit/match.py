@@ -92,6 +92,36 @@ def score_points(found_um: np.ndarray, true_um: np.ndarray, *, within_um: float)
     return Score(hits, len(found_um), len(true_um))
 
 
+def group_points(points_um: np.ndarray, *, within_um: float, n_founders: int = 0) -> np.ndarray:
+    """Return for every point the index of the point that founds its group, shape (n,).
+
+    The first `n_founders` points found groups, and so does each later point that is farther than `within_um`
+    from all founders before it; every point belongs to the nearest founder. Equal points share one founder.
+
+    Parameters
+    ----------
+    points_um : ndarray, shape (n, 3)
+        Positions in µm, in order.
+    within_um : float
+        Largest distance of a point from its founder, in µm.
+    n_founders : int
+        So many points at the start are founders, however near to each other.
+    """
+    if len(points_um) == 0:
+        return np.empty(0, np.int64)
+    first = np.sort(np.unique(points_um, axis=0, return_index=True)[1])
+    distinct, fixed = points_um[first], int((first < n_founders).sum())
+    tree = KDTree(distinct)
+    gap = np.asarray(tree.query(distinct, k=[2])[0])[:, 0]
+    covered = np.zeros(len(distinct), dtype=bool)
+    for i in np.flatnonzero(gap <= within_um):
+        if not covered[i]:
+            near = np.asarray(tree.query_ball_point(distinct[i], within_um))
+            covered[near[near > max(i, fixed - 1)]] = True
+    founders = first[~covered]
+    return founders[np.asarray(KDTree(points_um[founders]).query(points_um)[1])]
+
+
 def attach_labels(
     candidates: pd.DataFrame, labels: pd.DataFrame, *, voxel_um: dict[str, ZYX], within_um: float
 ) -> pd.DataFrame:

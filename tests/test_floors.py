@@ -7,7 +7,8 @@ import pytest
 
 FLOORS = [  # lowest first; modules in one row may not import one another
     ["tables"],
-    ["cubes", "match", "estimates"],
+    ["blocks"],
+    ["disk", "cubes", "match", "estimates"],
     ["images", "ledger"],
     ["study"],
     ["synthetic", "formats"],

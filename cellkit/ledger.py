@@ -1,0 +1,298 @@
+"""The append-only record of labels on disk: one line an event, never rewritten, never deleted."""
+
+import json
+import os
+import re
+import threading
+import unicodedata
+import warnings
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from cellkit.disk import append_text, writing
+from cellkit.match import group_points
+from cellkit.tables import LABEL_COLUMNS, MAY_BE_EMPTY, ORIGINS, check_table, empty_table
+
+UNDO = "undo"
+TEXTS = [name for name, kind in LABEL_COLUMNS.items() if kind == "str"]
+NUMBERS = {
+    name: int if kind == "int64" else (int, float) for name, kind in LABEL_COLUMNS.items() if kind != "str"
+}
+GIVEN_COLUMNS = {name: kind for name, kind in LABEL_COLUMNS.items() if name not in {"id", "at", "who"}}
+EMPTY: dict[str, Any] = {"frame": 0, "weight": None, "network": "", "p": None, "batch": "", "replaces": ""}
+Event = dict[str, Any]
+
+
+class Ledger:
+    """One sitting of one person: answers are added, undone and redone, each a line on disk before it counts.
+
+    The file `<who>-<time>.jsonl` is made at the first answer. What `who` answered in earlier sittings is read
+    back, so that `undo` and `redo` go on where the person stopped. It may be called from several threads.
+
+    Parameters
+    ----------
+    folder : path
+        The folder of labels; made at the first answer.
+    who : str
+        The person's name, any text.
+    answers : tuple of str, optional
+        The only answers that `add` accepts; every answer but "undo" where it is not given.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], who: str, *, answers: tuple[str, ...] | None = None):
+        if not who.strip():
+            raise ValueError(f"A ledger needs the name of the person who answers; got {who!r}. Give a name.")
+        self.folder, self.who, self.answers = Path(folder), who, answers
+        self.path: Path | None = None
+        self._lock = threading.RLock()
+        self._done: list[list[Event]] = []
+        self._undone: list[tuple[list[Event], list[Event]]] = []
+        events = _read_folder(self.folder)
+        mine = _records(events[events["who"] == who])
+        for _, add in groupby(mine, key=lambda event: (event["when"], event["file"])):
+            self._remember([{name: event[name] for name in LABEL_COLUMNS} for event in add])
+        self._last = mine[-1]["when"].to_pydatetime() if mine else datetime.min.replace(tzinfo=UTC)
+
+    def __repr__(self) -> str:
+        steps = f"{len(self._done)} to undo, {len(self._undone)} to redo"
+        return f"Ledger({str(self.folder)!r}, who={self.who!r}): {steps}"
+
+    def add(self, rows: pd.DataFrame | list[Event]) -> list[str]:
+        """Write answers to disk, all of them in one go, and return their ids.
+
+        Parameters
+        ----------
+        rows : DataFrame or list of dict
+            `image, z_um, y_um, x_um, answer, origin`, in µm; and where known `frame` (0 if left out),
+            `weight, network, p, batch, replaces`. Further columns are left out.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing or wrong, or an answer or an origin is not one of the known.
+        OSError
+            If the folder cannot be written or the disk is full; then none of the answers is kept.
+        """
+        table = pd.DataFrame(rows)
+        if len(table) == 0:
+            return []
+        table = table.assign(**{name: value for name, value in EMPTY.items() if name not in table.columns})
+        table = check_table(table, GIVEN_COLUMNS, what="answers")[list(GIVEN_COLUMNS)]
+        self._check_words(table)
+        with self._lock:
+            events = self._write(_records(table))
+        return [event["id"] for event in events]
+
+    def undo(self) -> list[Event]:
+        """Take back the last add that still stands, however many answers it held; [] if there is none."""
+        with self._lock:
+            if not self._done:
+                return []
+            undone = self._done[-1]
+            self._write([{**event, "answer": UNDO, "replaces": event["id"]} for event in undone])
+            return undone
+
+    def redo(self) -> list[Event]:
+        """Bring back the add that was undone last; [] if there is none or something was added since."""
+        with self._lock:
+            if not self._undone:
+                return []
+            restored, undos = self._undone[-1]
+            self._write([{**event, "answer": UNDO, "replaces": event["id"]} for event in undos])
+            return restored
+
+    def _check_words(self, table: pd.DataFrame) -> None:
+        for column, allowed in [("answer", self.answers), ("origin", ORIGINS)]:
+            wrong = ~table[column].isin(allowed) if allowed else table[column] == UNDO
+            if wrong.any():
+                rule = f"must be one of {', '.join(allowed)}" if allowed else f"may be any text but {UNDO}"
+                row = int(np.argmax(wrong))
+                raise ValueError(
+                    f"Every {column} {rule}; row {row} holds {table[column].iloc[row]!r}. Mend it."
+                )
+
+    def _write(self, rows: list[Event]) -> list[Event]:
+        self._last = max(datetime.now(UTC), self._last + timedelta(microseconds=1))
+        stamp = {"at": self._last.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "who": self.who}
+        given = [{name: row[name] for name in GIVEN_COLUMNS} for row in rows]
+        events = [{"id": uuid4().hex[:16], **stamp, **row} for row in given]
+        lines = "".join(json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n" for event in events)
+        with writing(self.folder, what="The folder of labels"):
+            if self.path is None:
+                self.path = _new_file(self.folder, self.who, self._last)
+            append_text(self.path, lines)
+        self._remember(events)
+        return events
+
+    def _remember(self, events: list[Event]) -> None:
+        """Follow one add, undo or redo, just written or read back."""
+        if events[0]["answer"] != UNDO:
+            self._done.append(events)
+            self._undone.clear()
+            return
+        targets = {event["replaces"] for event in events}
+        if (n := _last_holding(self._done, targets)) is not None:
+            self._undone.append((self._done.pop(n), events))
+        elif (n := _last_holding([undos for _, undos in self._undone], targets)) is not None:
+            self._done.append(self._undone.pop(n)[0])
+
+
+def _last_holding(adds: list[list[Event]], ids: set[str]) -> int | None:
+    held = (n for n in reversed(range(len(adds))) if ids <= {event["id"] for event in adds[n]})
+    return next(held, None)
+
+
+def _records(table: pd.DataFrame) -> list[Event]:
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def read_events(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read the events of all files of a folder, of all people, in time order.
+
+    Events of the same moment are ordered by file name and line; an event that stands in two files (a copy)
+    counts once. A line that is torn or damaged is read past.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `tables.LABEL_COLUMNS`; an undo is an event too, with the answer "undo".
+
+    Warns
+    -----
+    UserWarning
+        Once for each file with torn or damaged lines, with its name and the lines.
+
+    Raises
+    ------
+    OSError
+        If a file is there and cannot be read.
+    """
+    return _read_folder(Path(folder))[list(LABEL_COLUMNS)]
+
+
+def current_labels(events: pd.DataFrame, *, within_um: float) -> pd.DataFrame:
+    """Return the label that counts at every place: the newest answer there that was not undone.
+
+    The first answer at a place founds it; later answers of the same image and frame within `within_um` belong
+    to it (to the nearest place, if there are several) and replace one another, whoever gave them. "unsure" is
+    an answer. A place that was answered in an audit is founded by that answer and stays an audit place:
+    its label keeps the origin "audit" and the weight of the draw when it is answered again in training.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Events in time order, as `read_events` returns them.
+    within_um : float
+        Largest distance of an answer from its place, in µm.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `tables.LABEL_COLUMNS`, in time order.
+    """
+    undone: set[str] = set()
+    undos = events.loc[events["answer"] == UNDO, ["id", "replaces"]]
+    for event, target in reversed(list(undos.itertuples(index=False, name=None))):
+        if event not in undone:
+            undone.add(target)
+    standing = events[(events["answer"] != UNDO) & ~events["id"].isin(undone)].reset_index(drop=True)
+    place = _places(standing, within_um)
+    newest = pd.Series(place).drop_duplicates(keep="last").index.to_numpy()
+    current, here = standing.loc[newest], place[newest]
+    audited = standing["origin"] == "audit"
+    weight = pd.Series(standing["weight"].to_numpy(), index=place)[audited.to_numpy()]
+    is_audit = np.isin(here, weight.index)
+    weight = weight[~weight.index.duplicated(keep="last")].reindex(here)
+    current["origin"] = current["origin"].where(~is_audit, "audit")
+    current["weight"] = np.where(is_audit, weight, current["weight"])
+    return current.reset_index(drop=True)
+
+
+def _places(answers: pd.DataFrame, within_um: float) -> np.ndarray:
+    """Return the number of the place of every answer, shape (n,)."""
+    place = np.zeros(len(answers), np.int64)
+    for rows in map(np.asarray, answers.groupby(["image", "frame"], sort=False).indices.values()):
+        part = answers.iloc[rows]
+        audited = (part["origin"] == "audit").to_numpy()
+        order = np.argsort(~audited, kind="stable")
+        points = part[["z_um", "y_um", "x_um"]].to_numpy()[order]
+        founder = group_points(points, within_um=within_um, n_founders=int(audited.sum()))
+        place[rows[order]] = rows[order][founder]
+    return place
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    paths = sorted(path for path in folder.glob("*.jsonl") if not path.name.startswith("."))
+    parts = []
+    for path in paths:
+        stat = path.stat()
+        table, report = _read_file(path, stat.st_size, stat.st_mtime_ns)
+        if report:
+            warnings.warn(report, stacklevel=3)
+        parts.append(table.assign(file=path.name))
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return empty_table(LABEL_COLUMNS | {"file": "str"})
+    events = pd.concat(parts, ignore_index=True).sort_values(["when", "file", "line"], kind="stable")
+    return events.drop_duplicates("id").reset_index(drop=True)
+
+
+@lru_cache(maxsize=256)
+def _read_file(path: Path, size: int, modified: int) -> tuple[pd.DataFrame, str]:
+    """Return the whole events of one file, and a sentence about the lines that are not."""
+    lines = path.read_bytes().split(b"\n")
+    events = [_event(line) for line in lines]
+    kept = [(n, event) for n, event in enumerate(events, start=1) if event is not None]
+    columns = {name: [event[name] for _, event in kept] for name in LABEL_COLUMNS}
+    table = pd.DataFrame({name: pd.Series(columns[name], dtype=LABEL_COLUMNS[name]) for name in columns})
+    table["line"] = np.array([n for n, _ in kept], dtype=np.int64)
+    table["when"] = pd.to_datetime(table["at"], format="ISO8601", utc=True, errors="coerce")
+    table = table[table["when"].notna()]
+    damaged = sorted({n for n, line in enumerate(lines, start=1) if line.strip()} - set(table["line"]))
+    return table, _report(path.name, damaged, torn=bool(lines[-1].strip()) and len(lines) in damaged)
+
+
+def _report(name: str, damaged: list[int], *, torn: bool) -> str:
+    if not damaged:
+        return ""
+    if torn and len(damaged) == 1:
+        return f"{name} ends in a torn line ({damaged[0]}); it was read past, the answers before it are kept."
+    listed = ", ".join(map(str, damaged[:5])) + (" and more" if len(damaged) > 5 else "")
+    return f"{name} holds damaged lines ({listed}); they were read past, all other answers are kept."
+
+
+def _event(line: bytes) -> Event | None:
+    """Return the event of one line, with every column, or None if the line does not hold a whole one."""
+    try:
+        event = EMPTY | json.loads(line)
+        "".join(event[name] for name in TEXTS).encode()
+        numbers = {
+            name: event[name] for name in NUMBERS if name not in MAY_BE_EMPTY or event[name] is not None
+        }
+        whole = all(
+            isinstance(number, NUMBERS[name]) and abs(number) < 2**53 for name, number in numbers.items()
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return event if whole else None
+
+
+def _new_file(folder: Path, who: str, at: datetime) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = unicodedata.normalize("NFKD", who).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:40] or "person"
+    for microsecond in count(at.microsecond):
+        path = folder / f"{safe}-{at:%Y%m%dT%H%M%S}-{microsecond:06d}.jsonl"
+        with suppress(FileExistsError):
+            path.open("xb").close()
+            break
+    return path
