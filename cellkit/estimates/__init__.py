@@ -1,0 +1,56 @@
+"""Intervals, corrected counts, calibration and comparisons from a random draw: arrays in, numbers out."""
+
+from cellkit.estimates.calibration import CalibrationError, Reliability, calibration_error, reliability
+from cellkit.estimates.draws import (
+    Design,
+    Interval,
+    Spread,
+    audit_design,
+    checked_weights,
+    hidden_share,
+    horvitz_thompson,
+    pooled_total,
+    spread,
+    stratified_share,
+    stratified_total,
+    wilson,
+)
+from cellkit.estimates.metrics import (
+    ENOUGH_ANIMALS,
+    METRICS,
+    McNemar,
+    confusion,
+    mcnemar,
+    metric_differences,
+    n_more,
+    ratio,
+    weighted_metrics,
+)
+
+__all__ = [
+    "ENOUGH_ANIMALS",
+    "METRICS",
+    "CalibrationError",
+    "Design",
+    "Interval",
+    "McNemar",
+    "Reliability",
+    "Spread",
+    "audit_design",
+    "calibration_error",
+    "checked_weights",
+    "confusion",
+    "hidden_share",
+    "horvitz_thompson",
+    "mcnemar",
+    "metric_differences",
+    "n_more",
+    "pooled_total",
+    "ratio",
+    "reliability",
+    "spread",
+    "stratified_share",
+    "stratified_total",
+    "weighted_metrics",
+    "wilson",
+]
