@@ -2,8 +2,9 @@
 
     python benchmarks/real_loop.py --real DIR [--rounds 4] [--labels 250] [--judge 753] [--out FILE.csv]
 
-`--real` is the folder that holds `cfos/` (see the README, "Real volumes"). Per round it prints the labels, the labels by
-category, F1 on the judging volume (one-to-one within 10 µm, missed detections counted) and the seconds of every step.
+`--real` is the folder that holds `cfos/` (README, "Real volumes"). Per round it prints the labels, the labels by
+category, F1 on the judging volume (one-to-one within 10 µm, missed detections counted) and the seconds of every
+step.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def judge_calls(study: Study, judge: str) -> Score:
 
 
 def best_brightness(study: Study, judge: str) -> float:
-    """Return the best F1 that any threshold on the detector's score reaches: a bar to pass, with hindsight."""
+    """Return the best F1 of a threshold on the detector's score, chosen with hindsight: a bar to pass."""
     calls = study.candidates(judge).sort_values("score", ascending=False)
     found, true = positions_um(calls, VOXEL_UM), positions_um(study.truth(judge), VOXEL_UM)
     sizes = [int(len(true) * share) for share in (0.3, 0.5, 0.7, 0.85, 1, 1.2, 1.5, 2, 3)]
