@@ -6,6 +6,7 @@ import re
 import threading
 import unicodedata
 import warnings
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -91,23 +92,29 @@ class Ledger:
             events = self._write(_records(table))
         return [event["id"] for event in events]
 
-    def undo(self) -> list[Event]:
-        """Take back the last add that still stands, however many answers it held; [] if there is none."""
+    def undo(self, batch: str | None = None) -> list[Event]:
+        """Take back the last add that stands (of this batch), however many answers it held; [] if none."""
         with self._lock:
-            if not self._done:
-                return []
-            undone = self._done[-1]
-            self._write([{**event, "answer": UNDO, "replaces": event["id"]} for event in undone])
-            return undone
+            undone = next((add for add in reversed(self._done) if batch in (None, add[0]["batch"])), [])
+            return self._take_back(undone)
 
-    def redo(self) -> list[Event]:
-        """Bring back the add that was undone last; [] if there is none or something was added since."""
+    def redo(self, batch: str | None = None) -> list[Event]:
+        """Bring back what was undone last (of this batch); [] if nothing was or something was added since."""
         with self._lock:
-            if not self._undone:
-                return []
-            restored, undos = self._undone[-1]
-            self._write([{**event, "answer": UNDO, "replaces": event["id"]} for event in undos])
+            mine = (step for step in reversed(self._undone) if batch in (None, step[0][0]["batch"]))
+            restored, undos = next(mine, ([], []))
+            self._take_back(undos)
             return restored
+
+    def take_back(self, ids: Collection[str]) -> list[Event]:
+        """Take back these answers of this person, whichever adds they came with; `undo` undoes that."""
+        with self._lock:
+            return self._take_back([event for add in self._done for event in add if event["id"] in ids])
+
+    def _take_back(self, events: list[Event]) -> list[Event]:
+        if events:
+            self._write([{**event, "answer": UNDO, "replaces": event["id"]} for event in events])
+        return events
 
     def _check_words(self, table: pd.DataFrame) -> None:
         for column, allowed in [("answer", self.answers), ("origin", ORIGINS)]:
@@ -134,19 +141,18 @@ class Ledger:
 
     def _remember(self, events: list[Event]) -> None:
         """Follow one add, undo or redo, just written or read back."""
-        if events[0]["answer"] != UNDO:
-            self._done.append(events)
-            self._undone.clear()
-            return
-        targets = {event["replaces"] for event in events}
+        targets = {event["replaces"] for event in events if event["answer"] == UNDO}
         if (n := _last_holding(self._done, targets)) is not None:
             self._undone.append((self._done.pop(n), events))
         elif (n := _last_holding([undos for _, undos in self._undone], targets)) is not None:
             self._done.append(self._undone.pop(n)[0])
+        else:
+            self._done.append(events)
+            self._undone.clear()
 
 
 def _last_holding(adds: list[list[Event]], ids: set[str]) -> int | None:
-    held = (n for n in reversed(range(len(adds))) if ids <= {event["id"] for event in adds[n]})
+    held = (n for n in reversed(range(len(adds))) if ids == {event["id"] for event in adds[n]})
     return next(held, None)
 
 
@@ -170,11 +176,6 @@ def read_events(folder: str | os.PathLike[str]) -> pd.DataFrame:
     -----
     UserWarning
         Once for each file with torn or damaged lines, with its name and the lines.
-
-    Raises
-    ------
-    OSError
-        If a file is there and cannot be read.
     """
     return _read_folder(Path(folder))[list(LABEL_COLUMNS)]
 
