@@ -3,14 +3,18 @@
 A cube has axes (z, y, x, channel); its channels are signal, background and whether there is a background.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 
-from cellkit.tables import ZYX
+from cellkit.blocks import Readable, Samples, Windows, read_block
+from cellkit.tables import PLACE_COLUMNS, ZYX, check_inside, check_table
 
 ROLES = ("signal", "background")
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -70,29 +74,14 @@ class CubeGeometry:
         if len(self.shape) != 3 or min(self.shape) < 1 or sides.shape != (3,) or not (sides > 0).all():
             raise ValueError(
                 "A cube needs a shape of three whole numbers of at least 1 and an extent of three lengths "
-                f"above zero (z, y, x); got shape {self.shape} and extent {self.extent}. Mend the network's card."
+                f"above zero (z, y, x); got shape {self.shape} and extent {self.extent}. "
+                "Mend the network's card."
             )
 
     def step_um(self, diameter_um: float) -> ZYX:
         """Return the distance of two neighbouring voxels of the cube along z, y, x, in µm."""
         z, y, x = (side * diameter_um / n for side, n in zip(self.extent, self.shape, strict=True))
         return z, y, x
-
-
-class Readable(Protocol):
-    """What a cube is cut from: an `images.Image`, or anything that reads blocks like one."""
-
-    voxel_um: ZYX
-    roles: tuple[str, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of the axes (t, c, z, y, x)."""
-        ...
-
-    def read(self, role: str, *, frame: int, box: tuple[slice, slice, slice]) -> np.ndarray:
-        """Return one block of one channel, shape (z, y, x)."""
-        ...
 
 
 def normalise(values: np.ndarray, intensities: Intensities) -> np.ndarray:
@@ -103,3 +92,130 @@ def normalise(values: np.ndarray, intensities: Intensities) -> np.ndarray:
     scaled = np.asarray(np.subtract(values, np.float32(intensities.centre), dtype=np.float32))
     scaled /= np.float32(intensities.spread)
     return np.arcsinh(scaled, out=scaled)
+
+
+def cut_cubes(
+    image: Readable,
+    places: pd.DataFrame,
+    *,
+    intensities: Mapping[str, Intensities],
+    diameter_um: float,
+    geometry: CubeGeometry,
+) -> np.ndarray:
+    """Cut one cube around each place, in the order of the places.
+
+    A cube is centred on its place to a fraction of a voxel: linear interpolation, and where voxels are finer
+    than the cube's step the mean over a step. Beyond the border the image's edge is repeated; a 2D slice is
+    a volume of one plane, which is repeated along z.
+
+    Parameters
+    ----------
+    image : Image
+        Is read block by block, never whole.
+    places : DataFrame
+        Columns `frame, z, y, x`, in voxels.
+    intensities : dict of str to Intensities
+        By role; normalises every cube of the image alike.
+    diameter_um : float
+        Diameter of a cell, in µm.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, z, y, x, 3)
+        Channels signal, background (0 where there is none) and whether there is a background (1 or 0).
+
+    Raises
+    ------
+    ValueError
+        If a place is outside the image, the image has no signal, or its intensities are not given.
+    """
+    cubes = np.empty((len(places), *geometry.shape, 3), dtype=np.float32)
+    for rows, cut in cut_batches(
+        image, places, intensities=intensities, diameter_um=diameter_um, geometry=geometry
+    ):
+        cubes[rows] = cut
+    return cubes
+
+
+def cut_batches(
+    image: Readable,
+    places: pd.DataFrame,
+    *,
+    intensities: Mapping[str, Intensities],
+    diameter_um: float,
+    geometry: CubeGeometry,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield ``(rows, cubes)``, at most 256 at a time, in the order that reads the image least.
+
+    As `cut_cubes`, but memory stays bounded however many places there are. `rows` are positions in `places`;
+    each comes once.
+    """
+    frames, centres = _checked_places(image, places)
+    roles = _checked_roles(image, intensities)
+    if not (np.isfinite(diameter_um) and diameter_um > 0):
+        raise ValueError(f"A cell's diameter must be above 0 µm; got {diameter_um:g}. Give it in µm.")
+    steps = np.divide(geometry.step_um(diameter_um), image.voxel_um)
+    axes = [
+        Samples.on(length, number=number, step=float(step))
+        for length, number, step in zip(image.shape[2:], geometry.shape, steps, strict=True)
+    ]
+    windows = Windows(
+        starts=np.stack([axis.starts(centres[:, k]) for k, axis in enumerate(axes)], axis=1),
+        taps=np.array([axis.taps for axis in axes]),
+        pools=np.array([axis.pool for axis in axes]),
+        chunk=image.chunk,
+    )
+    for frame in np.unique(frames):
+        for group in windows.groups(np.flatnonzero(frames == frame)):
+            low, high = windows.span(group)
+            blocks = {
+                role: read_block(image, role, int(frame), corners=(low, high), pools=windows.pools)
+                for role in roles
+            }
+            for rows in np.split(group, range(BATCH, len(group), BATCH)):
+                starts = tuple((windows.starts[rows] - low).T)
+                weights = [axis.weights(centres[rows, k]) for k, axis in enumerate(axes)]
+                cubes = np.zeros((len(rows), *geometry.shape, 3), dtype=np.float32)
+                for role, block in blocks.items():
+                    window = sliding_window_view(block, tuple(windows.taps))[starts]
+                    cubes[..., ROLES.index(role)] = _resampled(window, weights, intensities[role])
+                cubes[..., 2] = "background" in roles
+                yield rows, cubes
+
+
+def _checked_places(image: Readable, places: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    columns = {name: kind for name, kind in PLACE_COLUMNS.items() if name != "image"}
+    checked = check_inside(check_table(places, columns, what="places"), image.shape[2:], what="places")
+    frames = checked["frame"].to_numpy()
+    if len(frames) and (frames.min() < 0 or frames.max() >= image.shape[0]):
+        raise ValueError(
+            f"A place's frame must be one of the image's {image.shape[0]}, counted from 0; got frames "
+            f"{frames.min()} to {frames.max()}. Are the places of another image?"
+        )
+    return frames, checked[["z", "y", "x"]].to_numpy()
+
+
+def _checked_roles(image: Readable, intensities: Mapping[str, Intensities]) -> list[str]:
+    roles = [role for role in ROLES if role in image.roles]
+    missing = [role for role in roles if role not in intensities]
+    if missing:
+        raise ValueError(
+            f"Cubes need the intensities of every channel that they show; the image has {', '.join(roles)}, "
+            f"intensities came for {', '.join(intensities) or 'none'}. "
+            f"Measure them: `measure_intensities(image, {missing[0]!r})`."
+        )
+    return roles
+
+
+def _resampled(window: np.ndarray, weights: list[np.ndarray], intensities: Intensities) -> np.ndarray:
+    """Interpolate windows (n, taps...) along z, x and y, and normalise them.
+
+    The centre goes first: on a high background float32 would lose the small differences in the products.
+    """
+    by_z, by_y, by_x = weights
+    n, planes, rows, columns = window.shape
+    above = np.subtract(window, np.float32(intensities.centre), dtype=np.float32)
+    above = above.reshape(n, planes * rows, columns) @ by_x.transpose(0, 2, 1)
+    above = by_y[:, None] @ above.reshape(n, planes, rows, -1)
+    above = (by_z @ above.reshape(n, planes, -1)).reshape(n, -1, *above.shape[2:])
+    return normalise(above, replace(intensities, centre=0.0, low=0.0, high=0.0))
