@@ -47,13 +47,17 @@ def _free_place(canvas: Canvas, settings: VolumeSettings, rng: Rng, taken: np.nd
 
 def _autofluorescence(canvas: Canvas, centre: np.ndarray, settings: VolumeSettings, rng: Rng) -> list[Place]:
     """Paint a blob of soma size or smaller, or a heap of granules, in both channels."""
-    contrast, diameter = draw(rng, settings.artefacts.contrast), settings.diameter_um * draw(rng, (0.3, 1.1))
+    contrast, diameter = draw(rng, settings.artefacts.contrast), settings.diameter_um * draw(rng, (0.4, 1.2))
     share = draw(rng, settings.artefacts.in_background)
-    granular = rng.uniform() < 0.5
-    for _ in range(int(rng.integers(3, 9)) if granular else 1):
-        part = centre + granular * 0.35 * diameter * random_direction(rng)
-        radius = diameter * (rng.uniform(0.12, 0.25) if granular else 0.5)
-        _paint_ball(canvas, part, radius, contrast=contrast * (1.5 if granular else 1), share=share)
+    if rng.uniform() < 0.5:
+        for _ in range(int(rng.integers(3, 9))):
+            granule = centre + 0.35 * diameter * random_direction(rng)
+            radius = diameter * rng.uniform(0.12, 0.25)
+            _paint_ball(canvas, granule, radius, contrast=1.5 * contrast, share=share)
+    else:
+        lobe = rng.uniform(0.05, 0.2) * diameter * random_direction(rng)
+        for side, radius in ((1, rng.uniform(0.3, 0.45)), (-1, rng.uniform(0.3, 0.45))):
+            _paint_ball(canvas, centre + side * lobe, radius * diameter, contrast=contrast / 2, share=share)
     return [Place(centre, diameter, contrast, "autofluorescence")]
 
 
@@ -79,10 +83,8 @@ def _debris(canvas: Canvas, centre: np.ndarray, settings: VolumeSettings, rng: R
 
 def _haze(canvas: Canvas, centre: np.ndarray, settings: VolumeSettings, rng: Rng) -> list[Place]:
     """Paint the light of something far out of focus: a wide, faint cloud."""
-    contrast, diameter = (
-        0.6 * draw(rng, settings.artefacts.contrast),
-        settings.diameter_um * rng.uniform(1.5, 4),
-    )
+    contrast = 0.4 * draw(rng, settings.artefacts.contrast)
+    diameter = settings.diameter_um * rng.uniform(1.3, 3)
     around = box_around(canvas, centre, 0.75 * diameter)
     if around is not None:
         box, grid = around
@@ -101,13 +103,13 @@ def _fibre(canvas: Canvas, centre: np.ndarray, settings: VolumeSettings, rng: Rn
     heading = random_direction(rng) + 0.8 * _bends(rng, n, step, 4 * diameter)
     heading /= np.sqrt((heading * heading).sum(axis=1, keepdims=True))
     path = centre + np.cumsum(heading * step, axis=0)
-    radius, contrast = diameter * rng.uniform(0.04, 0.1), draw(rng, settings.artefacts.contrast)
+    radius, contrast = diameter * rng.uniform(0.06, 0.13), draw(rng, settings.artefacts.contrast)
     _deposit(canvas, path, contrast * 3.1 * radius**2 * step, share=draw(rng, (0.05, 0.6)))
     places = []
     for at in path[rng.random(n) < step / (4 * diameter)]:
         if in_tissue(canvas, at):
-            _paint_ball(canvas, at, radius * rng.uniform(2.5, 5), contrast=contrast, share=0.2)
-            places.append(Place(at, 8 * radius, contrast, "fibre"))
+            _paint_ball(canvas, at, radius * rng.uniform(1.8, 3.5), contrast=contrast, share=0.2)
+            places.append(Place(at, 5 * radius, contrast, "fibre"))
     return places
 
 

@@ -19,10 +19,31 @@ def blur(canvas: Canvas, optics: OpticsSettings) -> Canvas:
     share = np.linspace(*optics.scattered, len(canvas.signal), dtype=np.float32)[:, None, None]
     seen = []
     for channel in (canvas.signal, canvas.background):
-        sharp = ndimage.gaussian_filter(channel, sigma, mode="nearest", truncate=3)
+        sharp = _lean_and_blur(channel, sigma, optics.tilt * canvas.voxel_um[0] / canvas.voxel_um[2])
         wide = ndimage.gaussian_filter(sharp, sigma * SCATTERED_WIDTHS, mode="nearest", truncate=2.5)
         seen.append(sharp + share * (wide - sharp))
     return canvas._replace(signal=seen[0], background=seen[1])
+
+
+def _lean_and_blur(channel: np.ndarray, sigma: np.ndarray, tilt: float) -> np.ndarray:
+    """Blur along an axis that leans `tilt` voxels along x for every plane: shear, blur, shear back."""
+    if tilt == 0:
+        return ndimage.gaussian_filter(channel, sigma, mode="nearest", truncate=3)
+    margin = int(np.ceil(3 * sigma[0] * abs(tilt))) + 2
+    padded = np.pad(channel, ((0, 0), (0, 0), (margin, margin)), mode="edge")
+    leaning = _shear(padded, tilt)
+    upright = _shear(ndimage.gaussian_filter(leaning, sigma, mode="nearest", truncate=3), -tilt)
+    return upright[:, :, margin:-margin]
+
+
+def _shear(channel: np.ndarray, tilt: float) -> np.ndarray:
+    """Shift plane after plane along x, `tilt` voxels further each; what leaves on one side comes back."""
+    sheared = np.empty_like(channel)
+    for z, plane in enumerate(channel):
+        whole = int(np.floor(tilt * z))
+        part = np.float32(tilt * z - whole)
+        sheared[z] = np.roll(plane, whole, axis=1) * (1 - part) + np.roll(plane, whole + 1, axis=1) * part
+    return sheared
 
 
 def illuminate(canvas: Canvas, settings: VolumeSettings, rng: Rng) -> list[Place]:
@@ -51,14 +72,15 @@ def _streaks(canvas: Canvas, light: np.ndarray, settings: VolumeSettings, rng: R
     places = []
     for _ in range(settings.artefacts.streaks):
         z, y, x = (int(rng.integers(side)) for side in settings.shape)
-        length = int(settings.diameter_um * rng.uniform(1.5, 6) / settings.voxel_um[2]) + 1
+        length = int(settings.diameter_um * rng.uniform(2, 8) / settings.voxel_um[2]) + 1
         strength = settings.artefacts.contrast[1] * rng.uniform(0.05, 0.3)
-        fade = np.float32(strength) * np.linspace(1, 0, length, dtype=np.float32)[: settings.shape[2] - x]
+        fade = np.linspace(2, 0, length, dtype=np.float32)[: settings.shape[2] - x]
+        fade = np.float32(strength) * np.minimum(fade, 2 - fade + np.float32(0.2))
         for row, share in ((y - 1, rng.uniform(0, 0.7)), (y, 1.0), (y + 1, rng.uniform(0, 0.7))):
             if 0 <= row < settings.shape[1]:
                 light[z, row, x : x + length] += np.float32(share) * fade
         if canvas.tissue[z, y, x] > 0.9:
-            at = np.asarray([z, y, x + 1]) * np.asarray(canvas.voxel_um)
+            at = np.asarray([z, y, x + (len(fade) - 1) / 2]) * np.asarray(canvas.voxel_um)
             places.append(Place(at, settings.diameter_um * 0.5, strength, "stripe"))
     return places
 

@@ -30,25 +30,25 @@ SEED = 2026
 _FIRST = VolumeSettings(
     shape=(44, 224, 224),
     voxel_um=(5.0, 2.0, 2.0),
-    somas=SomaSettings(n=330, clustered=0.2, contrast=(0.5, 3.5)),
-    tissue=TissueSettings(outside=0.08, vessels=8),
-    artefacts=ArtefactSettings(autofluorescent=380, debris=25, fibres=110),
-    optics=OpticsSettings(photons=30, background_photons=25, gain=2, offset=30, read_noise=3, full=4095),
+    somas=SomaSettings(n=300, clustered=0.15, contrast=(0.5, 3.5)),
+    tissue=TissueSettings(outside=0.08, vessels=14),
+    artefacts=ArtefactSettings(autofluorescent=420, debris=25, fibres=140),
+    optics=OpticsSettings(photons=30, background_photons=25, gain=1.3, offset=30, read_noise=2, full=4095),
 )
 ANIMALS = {
     "animal-1": _FIRST,
     "animal-2": replace(
         _FIRST,
-        somas=replace(_FIRST.somas, n=380, contrast=(0.5, 2.8), clustered=0.3, hollow=0.5),
-        tissue=replace(_FIRST.tissue, outside=0.15, vessels=12),
-        optics=replace(_FIRST.optics, photons=24, gain=3, scattered=(0.2, 0.55), stripes=0.1),
+        somas=replace(_FIRST.somas, n=350, contrast=(0.5, 2.8), clustered=0.22, hollow=0.5),
+        tissue=replace(_FIRST.tissue, outside=0.15, vessels=20),
+        optics=replace(_FIRST.optics, photons=24, gain=1.8, scattered=(0.2, 0.5), stripes=0.1),
     ),
     "animal-3": replace(
         _FIRST,
         somas=replace(_FIRST.somas, n=270, contrast=(0.5, 4.0), irregular=0.35),
-        tissue=replace(_FIRST.tissue, outside=0.05, mottle=0.16),
-        artefacts=replace(_FIRST.artefacts, autofluorescent=420, debris=40, contrast=(0.4, 5.0)),
-        optics=replace(_FIRST.optics, photons=27, gain=2.5, shading=0.45),
+        tissue=replace(_FIRST.tissue, outside=0.05, layers=0.18, mottle=0.1),
+        artefacts=replace(_FIRST.artefacts, autofluorescent=460, debris=40, contrast=(0.4, 5.0)),
+        optics=replace(_FIRST.optics, photons=27, gain=1.6, shading=0.45),
     ),
 }
 

@@ -50,9 +50,9 @@ class SomaSettings:
     diameter_um: Range = (10.0, 20.0)
     contrast: Range = (0.5, 4.0)
     clustered: float = 0.3
-    layered: float = 0.5
+    layered: float = 0.35
     hollow: float = 0.3
-    irregular: float = 0.25
+    irregular: float = 0.3
     processes: float = 0.5
     bleed: float = 0.04
 
@@ -65,10 +65,10 @@ class TissueSettings:
     ----------
     outside : float
         Share of the volume outside the tissue, beyond a bright edge.
-    mottle : float
-        Uneven brightness of the tissue, as a standard deviation.
-    unlabelled : float
-        Unlabelled cells, seen as dark holes: how many for each soma diameter cubed.
+    layers, mottle : float
+        Standard deviation of the tissue's brightness over many diameters, and over one.
+    unlabelled, darkness : float
+        Unlabelled cells, seen as holes: how many for each soma diameter cubed, and how dark.
     vessels : int
         How many blood vessels run through the volume.
     wall : tuple of 2 float
@@ -76,10 +76,12 @@ class TissueSettings:
     """
 
     outside: float = 0.08
-    mottle: float = 0.12
-    unlabelled: float = 0.05
+    layers: float = 0.12
+    mottle: float = 0.08
+    unlabelled: float = 0.1
+    darkness: float = 0.5
     vessels: int = 5
-    wall: Range = (0.2, 2.0)
+    wall: Range = (0.3, 3.0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class OpticsSettings:
     ----------
     psf_um : tuple of 3 float
         Standard deviation of the point spread at the first plane, along z, y, x.
+    tilt : float
+        How far the point spread leans along x, in µm for every µm of depth.
     scattered : tuple of 2 float
         Share of the light that tissue scatters into a wide halo, at the first and at the last plane.
     shading : float
@@ -128,6 +132,7 @@ class OpticsSettings:
     """
 
     psf_um: ZYX = (3.0, 1.0, 1.0)
+    tilt: float = 0.0
     scattered: Range = (0.15, 0.45)
     shading: float = 0.3
     stripes: float = 0.06

@@ -18,6 +18,7 @@ from cellkit.synthetic.paint import (
 from cellkit.synthetic.settings import SomaSettings
 
 LARGEST_CLUSTER = 4
+MOSTLY_SIDEWAYS = np.asarray([0.4, 1.0, 1.0])  # two somas on top of each other look like one, to people too
 
 
 def paint_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> list[Place]:
@@ -26,7 +27,8 @@ def paint_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> list[Place]
     places = []
     for centre, radius in zip(centres, radii, strict=True):
         contrast = draw(rng, settings.contrast)
-        _paint_soma(canvas, centre, radius, contrast, settings=settings, rng=rng)
+        light = (contrast, contrast * settings.bleed)
+        paint_soma(canvas, centre, radius, settings=settings, light=light, rng=rng)
         places.append(Place(centre, 2 * radius, contrast, "cell"))
     return places
 
@@ -48,7 +50,7 @@ def place_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> tuple[np.nd
             cell = np.minimum(np.abs(centre) / canvas.extent_um * density.shape, 3.99).astype(int)
             fits, beside = rng.uniform() < 0.5 + settings.layered * density[tuple(cell)], n
         else:
-            direction = random_direction(rng) * (0.4, 1.0, 1.0)
+            direction = random_direction(rng) * MOSTLY_SIDEWAYS
             apart = (radius + radii[beside]) * rng.uniform(0.95, 1.2) / np.sqrt((direction**2).sum())
             centre = centres[beside] + apart * direction
             fits = members[cluster[beside]] < LARGEST_CLUSTER
@@ -73,15 +75,16 @@ def _is_clear(centre: np.ndarray, radius: float, centres: np.ndarray, radii: np.
     return bool(((away * away).sum(axis=1) > touching).all())
 
 
-def _paint_soma(
+def paint_soma(
     canvas: Canvas,
     centre: np.ndarray,
     radius: float,
-    contrast: float,
     *,
     settings: SomaSettings,
+    light: tuple[float, float],
     rng: Rng,
 ) -> None:
+    """Paint one soma of any shape that the settings allow, with so much light in either channel."""
     around = box_around(canvas, centre, 2.6 * radius)
     if around is None:
         return
@@ -95,10 +98,10 @@ def _paint_soma(
     shape = shape * (1 + np.float32(0.15) * rng.standard_normal(shape.shape, dtype=np.float32))
     if rng.uniform() < settings.processes:
         for _ in range(int(rng.integers(1, 4))):
-            length, width = rng.uniform(1.4, 2.5) * radius, rng.uniform(0.12, 0.3) * radius
+            length, width = rng.uniform(1.4, 2.5) * radius, rng.uniform(0.15, 0.4) * radius
             process = stroke(grid, random_direction(rng), length, width)
-            shape = np.maximum(shape, np.float32(rng.uniform(0.3, 0.8)) * process)
-    add(canvas, box, shape, signal=contrast, background=contrast * settings.bleed)
+            shape = np.maximum(shape, np.float32(rng.uniform(0.4, 0.9)) * process)
+    add(canvas, box, shape, signal=light[0], background=light[1])
 
 
 def _distance(grid: Grid, radius: float, irregular: float, rng: Rng) -> np.ndarray:
@@ -107,12 +110,9 @@ def _distance(grid: Grid, radius: float, irregular: float, rng: Rng) -> np.ndarr
     squared = z * z + y * y + x * x
     distance = np.sqrt(squared) / np.float32(radius)
     bulge = np.float32(0)
-    for order in (1, 2, 3):
+    for odd in (False, False, True):
         dz, dy, dx = random_direction(rng).astype(np.float32)
         cosine = (z * dz + y * dy + x * dx) / (distance * np.float32(radius) + np.float32(1e-3))
-        strength = np.float32(irregular * rng.uniform(0.3, 1.0))
-        bulge = (
-            bulge
-            + strength * (cosine, cosine * cosine - np.float32(1 / 3), cosine * cosine * cosine)[order - 1]
-        )
-    return distance / (1 + bulge)
+        wave = cosine * cosine - (np.float32(0.6) if odd else np.float32(1 / 3))
+        bulge = bulge + np.float32(irregular * rng.uniform(0.3, 1.2)) * (wave * cosine if odd else wave)
+    return distance / np.maximum(1 + bulge, np.float32(0.3))

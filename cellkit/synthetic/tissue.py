@@ -20,20 +20,18 @@ from cellkit.synthetic.paint import (
 from cellkit.synthetic.settings import VolumeSettings
 
 SLAB = 16
+GAUSSIAN_INTEGRAL = 15.75  # of a unit Gaussian of unit height in three dimensions: (2 pi) ** 1.5
 
 
 def paint_tissue(settings: VolumeSettings, rng: Rng) -> tuple[Canvas, list[Place]]:
     """Return a canvas of tissue of level 1, with its edge, and the places where the edge is bright."""
     blank = np.zeros(settings.shape, np.float32)
     canvas = Canvas(blank, blank.copy(), blank + 1, settings.voxel_um)
-    large, small = (
-        knots_every(canvas, (every,) * 3) for every in (12 * settings.diameter_um, settings.diameter_um)
-    )
-    mottle = np.float32(settings.tissue.mottle)
-    coarse, fine = smooth_field(rng, settings.shape, large), smooth_field(rng, settings.shape, small)
-    both = 1 + mottle * (coarse + fine)
-    canvas.signal[:] = both
-    canvas.background[:] = both + mottle * smooth_field(rng, settings.shape, large)
+    layers, mottle = np.float32(settings.tissue.layers), np.float32(settings.tissue.mottle)
+    large, small = (knots_every(canvas, (n * settings.diameter_um,) * 3) for n in (12, 1))
+    fine = smooth_field(rng, settings.shape, small)
+    canvas.signal[:] = 1 + layers * smooth_field(rng, settings.shape, large) + mottle * fine
+    canvas.background[:] = 1 + layers * smooth_field(rng, settings.shape, large) + mottle * fine
     if settings.tissue.unlabelled > 0:
         _darken_unlabelled(canvas, settings, rng)
     places = _cut_edge(canvas, settings, rng) if settings.tissue.outside > 0 else []
@@ -43,14 +41,14 @@ def paint_tissue(settings: VolumeSettings, rng: Rng) -> tuple[Canvas, list[Place
 
 
 def _darken_unlabelled(canvas: Canvas, settings: VolumeSettings, rng: Rng) -> None:
-    """Cells without label are dark holes in both channels."""
-    cubed = settings.diameter_um**3
-    n = int(settings.tissue.unlabelled * canvas.extent_um.prod() / cubed)
+    """Punch soft holes of soma size into both channels."""
+    n = int(settings.tissue.unlabelled * canvas.extent_um.prod() / settings.diameter_um**3)
     at = tuple(rng.integers(0, side, n) for side in settings.shape)
     spots = np.zeros(settings.shape, np.float32)
     sigma = np.asarray([0.25 * settings.diameter_um / step for step in settings.voxel_um])
-    np.add.at(spots, at, (15.7 * np.maximum(sigma, 0.4).prod() * rng.uniform(0.2, 0.6, n)).astype(np.float32))
-    holes = 1 - np.minimum(ndimage.gaussian_filter(spots, sigma, truncate=2.5), np.float32(0.7))
+    one = settings.tissue.darkness * GAUSSIAN_INTEGRAL * np.maximum(sigma, 0.4).prod()
+    np.add.at(spots, at, (one * rng.uniform(0.3, 1.0, n)).astype(np.float32))
+    holes = 1 - np.minimum(ndimage.gaussian_filter(spots, sigma, truncate=2.5), np.float32(0.8))
     canvas.signal[:] *= holes
     canvas.background[:] *= holes
 

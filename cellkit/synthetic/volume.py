@@ -43,7 +43,7 @@ def make_volume(settings: VolumeSettings, seed: int) -> Volume:
     Volume
         `truth` has the columns `z, y, x` (voxels), `diameter_um`, `brightness` (contrast to tissue of
         level 1), `kind` ("cell" or one of ARTEFACT_KINDS) and `class` ("cell" or "artefact").
-        Cells come first. Artefacts are places where a detector may pick them up; what nears a cell's centre is left out.
+        Cells come first. Artefacts are places where a detector may pick them up, unless a cell is near.
     """
     ground, vessels, somas, dirt, light, camera = np.random.default_rng(seed).spawn(6)
     canvas, places = paint_tissue(settings, ground)
@@ -56,12 +56,13 @@ def make_volume(settings: VolumeSettings, seed: int) -> Volume:
     return Volume(
         photograph(seen.signal, optics.photons, optics, camera),
         photograph(seen.background, optics.background_photons, optics, camera),
-        _truth(cells, places, settings),
+        truth_table(cells, places, settings),
         settings,
     )
 
 
-def _truth(cells: list[Place], artefacts: list[Place], settings: VolumeSettings) -> pd.DataFrame:
+def truth_table(cells: list[Place], artefacts: list[Place], settings: VolumeSettings) -> pd.DataFrame:
+    """Return one row a place, cells first, without the artefacts that near a cell's centre."""
     if cells and artefacts:
         nearest = KDTree(_stacked(cells)).query(_stacked(artefacts))[0]
         artefacts = [artefacts[i] for i in np.flatnonzero(nearest > 0.75 * settings.diameter_um)]
@@ -71,7 +72,7 @@ def _truth(cells: list[Place], artefacts: list[Place], settings: VolumeSettings)
     table["diameter_um"] = np.asarray([p.diameter_um for p in places]).round(3)
     table["brightness"] = np.asarray([p.brightness for p in places]).round(3)
     table["kind"] = [p.kind for p in places]
-    return table.assign(**{"class": ["cell" if p.kind == "cell" else "artefact" for p in places]})
+    return table.assign(**{"class": [p.kind for p in cells] + ["artefact"] * len(artefacts)})
 
 
 def _stacked(places: list[Place]) -> np.ndarray:
