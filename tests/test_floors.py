@@ -16,7 +16,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["networks.fit", "networks.predict"],
     ["networks"],
     ["sampling"],
-    ["batches"],
+    ["batches", "balance"],
     ["detect", "review", "annotate", "retrain", "reassess"],
     ["plots"],
     ["widgets"],

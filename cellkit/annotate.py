@@ -1,0 +1,289 @@
+"""Label: queues to answer, answers that are on disk at once, and what is still lacking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cellkit.balance import Balance, meter
+from cellkit.batches import batch_names, draw_batch, draw_rectangle, rectangle
+from cellkit.match import match_points
+from cellkit.sampling import PLACE_UM, add_micrometres, barred
+from cellkit.sampling import draw as sample
+from cellkit.study import Study
+from cellkit.tables import CLASSES, PLACE_COLUMNS, UNSURE, ZYX, check_inside, check_table, positions_um
+
+__all__ = [
+    "Balance",
+    "Review",
+    "answer",
+    "answer_from_truth",
+    "answers_of",
+    "barred",
+    "batch_names",
+    "clear",
+    "draw_batch",
+    "draw_rectangle",
+    "keymap",
+    "label",
+    "meter",
+    "missed",
+    "open_review",
+    "press",
+    "rectangle",
+    "redo",
+    "sample",
+    "undo",
+]
+
+
+def answer(study: Study, rows: pd.DataFrame, answers: str | Sequence[str], who: str = "me") -> list[str]:
+    """Save answers about the candidates of a queue; they are on disk when this returns.
+
+    Parameters
+    ----------
+    study : Study
+    rows : DataFrame
+        Rows of a queue: `image, frame, z, y, x, origin`, and where known `weight, network, p, batch`.
+    answers : str or sequence of str
+        One for all rows, or one a row: the classes of the study or "unsure".
+    who : str
+        The person.
+
+    Returns
+    -------
+    list of str
+        The ids of the answers in the ledger.
+
+    Raises
+    ------
+    ValueError
+        If an answer is none, or a label that is not of the audit lies in an image that judges.
+    OSError
+        If nothing can be written; then nothing was saved.
+    """
+    table = check_table(rows, PLACE_COLUMNS | {"origin": "str"}, what="a queue")
+    told = [answers] * len(table) if isinstance(answers, str) else list(answers)
+    if len(told) != len(table):
+        raise ValueError(
+            f"A queue needs one answer for each row; got {len(told)} for {len(table)}. Add them."
+        )
+    judges = (table["origin"] != "audit") & table["image"].map(lambda name: study.entry(name).role == "judge")
+    if judges.any():
+        first = table[judges].iloc[0]
+        raise ValueError(
+            f"An image that judges takes labels of its audit only; {first['image']!r} was to get one "
+            f"of origin {first['origin']!r}. Label in a training image."
+        )
+    return study.ledger(who).add(add_micrometres(study, table).assign(answer=told))
+
+
+def undo(study: Study, who: str = "me", batch: str | None = None) -> list[dict]:
+    """Take back this person's last step (in this batch), one answer or many; return what was taken back."""
+    return study.ledger(who).undo(batch)
+
+
+def redo(study: Study, who: str = "me", batch: str | None = None) -> list[dict]:
+    """Bring back what this person undid last (in this batch); return what came back."""
+    return study.ledger(who).redo(batch)
+
+
+def clear(study: Study, rows: pd.DataFrame, who: str = "me") -> list[dict]:
+    """Take back all that this person answered at these places, as one step that `undo` brings back."""
+    events = study.events()
+    mine = events[events["who"] == who].reset_index(drop=True)
+    near = np.concatenate([*_spots(study, rows, mine), np.empty(0, dtype=np.int64)])
+    return study.ledger(who).take_back(set(mine["id"].to_numpy()[near]))
+
+
+def missed(study: Study, image: str, where: ZYX, who: str = "me", *, frame: int = 0) -> list[str]:
+    """Add a cell that the detector did not find, at a position (z, y, x) in voxels.
+
+    Raises
+    ------
+    ValueError
+        If the position lies outside the image, or the image judges.
+    """
+    z, y, x = map(float, where)
+    row = pd.DataFrame(
+        {"image": [image], "frame": [frame], "z": [z], "y": [y], "x": [x], "origin": ["missed"]}
+    )
+    check_inside(row, study.image(image).shape[2:], what="a missed cell")
+    return answer(study, row, study.settings.classes[0], who)
+
+
+def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
+    """Return the answer that counts now for every row of a queue, "" where there is none.
+
+    Answers are looked up by place, not by row, so they are found again on any day; an audit's queue sees
+    answers of the audit only.
+    """
+    labels = study.labels()
+    if len(queue) and (queue["origin"] == "audit").all():
+        labels = labels[labels["origin"] == "audit"]
+    told = labels["answer"].to_numpy()
+    spots = _spots(study, queue, labels.reset_index(drop=True))
+    return [str(told[spot[0]]) if len(spot) else "" for spot in spots]
+
+
+def _spots(study: Study, rows: pd.DataFrame, told: pd.DataFrame) -> list[np.ndarray]:
+    """Return, for every row, which of these labels lie within half a diameter of it, the nearest first."""
+    spots: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(rows)
+    groups = told.groupby(["image", "frame"]).indices
+    for key, here in add_micrometres(study, rows).groupby(["image", "frame"]):
+        there = np.asarray(groups.get(key, []), dtype=np.int64)
+        points_um = told[PLACE_UM].to_numpy(dtype="float64")[there]
+        for row, point in zip(here.index, here[PLACE_UM].to_numpy(), strict=True):
+            distance = np.linalg.norm(points_um - point, axis=1)
+            near = np.argsort(distance, kind="stable")
+            spots[row] = there[near[distance[near] <= study.settings.diameter_um / 2]]
+    return spots
+
+
+def answer_from_truth(
+    study: Study,
+    queue: pd.DataFrame,
+    who: str = "truth",
+    truth: pd.DataFrame | None = None,
+    *,
+    within_um: float | None = None,
+) -> pd.DataFrame:
+    """Let known cells answer what is still open in a queue, as a perfect person would.
+
+    The known cells of an image are matched one-to-one to all of its candidates, so that of two candidates on
+    one cell only one is that cell.
+
+    Parameters
+    ----------
+    study : Study
+    queue : DataFrame
+        Candidates of the study; those that have an answer keep it.
+    who : str
+        In whose name.
+    truth : DataFrame, optional
+        Known cells of the one image of the queue, `z, y, x` in voxels; the study's own if left out.
+    within_um : float, optional
+        Largest distance of a candidate from its cell; half a cell diameter if left out.
+
+    Returns
+    -------
+    DataFrame
+        The rows answered now, with their `answer`.
+
+    Raises
+    ------
+    ValueError
+        If no truth is known for an image, or a row of the queue is no candidate of the study.
+    """
+    rows = queue[[said == "" for said in answers_of(study, queue)]].reset_index(drop=True)
+    within_um = study.settings.diameter_um / 2 if within_um is None else within_um
+    positive = pd.concat(
+        [
+            _true_candidates(study, str(name), study.truth(str(name)) if truth is None else truth, within_um)
+            for name in rows["image"].unique()
+        ]
+        or [pd.Series(dtype=bool)]
+    )
+    keys = _keys(rows)
+    gone = ~keys.isin(positive.index)
+    if gone.any():
+        raise ValueError(
+            f"The truth answers about candidates of the study; {int(gone.sum())} rows of this queue are none "
+            "of them, perhaps because they were detected again. Draw a new queue."
+        )
+    told = np.where(positive.reindex(keys).to_numpy(dtype=bool), *study.settings.classes)
+    answer(study, rows, told.tolist(), who)
+    return rows.assign(answer=told)
+
+
+def _keys(places: pd.DataFrame) -> pd.Index:
+    return pd.MultiIndex.from_frame(places[list(PLACE_COLUMNS)]).to_flat_index()
+
+
+def _true_candidates(study: Study, name: str, truth: pd.DataFrame | None, within_um: float) -> pd.Series:
+    """Say of every candidate of an image whether it is the one matched to a known positive."""
+    if truth is None:
+        raise ValueError(
+            f"The truth answers where it is known; for {name!r} there is none. "
+            "Answer yourself, or pass `truth`, a table of its cells with z, y, x in voxels."
+        )
+    kind = CLASSES[study.settings.task][0]
+    cells = truth[truth["kind"] == kind] if "kind" in truth else truth
+    frame = cells["frame"] if "frame" in cells else pd.Series(0, index=cells.index)
+    candidates, voxel_um = study.candidates(name).reset_index(drop=True), study.image(name).voxel_um
+    hit = np.zeros(len(candidates), dtype=bool)
+    for number, part in candidates.groupby("frame"):
+        known_um = positions_um(cells[frame == number], voxel_um)
+        found = match_points(positions_um(part, voxel_um), known_um, within_um=within_um).found
+        hit[part.index[found]] = True
+    return pd.Series(hit, index=_keys(candidates))
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a labelling screen knows: the answer of every row of its queue ("" is open), where it stands."""
+
+    answers: tuple[str, ...]
+    classes: tuple[str, str]
+    cursor: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of rows by answer; "" counts the open ones."""
+        return {name: self.answers.count(name) for name in (*self.classes, UNSURE, "")}
+
+
+def open_review(study: Study, queue: pd.DataFrame) -> Review:
+    """Return the review of a queue as its labels have it, at the first open row."""
+    return stand_at_open(Review(tuple(answers_of(study, queue)), study.settings.classes), -1)
+
+
+def keymap(classes: tuple[str, str]) -> dict[str, str]:
+    """Return the answer that each key gives; "" takes an answer back."""
+    positive, negative = classes
+    first = positive[0].lower()
+    letter = first if first.isalpha() and first not in "xuz" else "p"
+    return {letter: positive, "x": negative, "u": UNSURE, "1": positive, "2": negative, "3": UNSURE, "0": ""}
+
+
+def label(review: Review, rows: Sequence[int], answer: str) -> Review:
+    """Return the review with these rows answered, at the next open row after them.
+
+    Raises
+    ------
+    ValueError
+        If a row or the answer is none of the review's.
+    """
+    allowed = (*review.classes, UNSURE, "")
+    if answer not in allowed:
+        raise ValueError(f"An answer must be one of {', '.join(allowed[:3])}; got {answer!r}. Mend it.")
+    outside = [row for row in rows if not 0 <= row < len(review.answers)]
+    if outside:
+        raise ValueError(
+            f"This queue has rows 0 to {len(review.answers) - 1}; got {outside[0]}. Choose another."
+        )
+    chosen = set(rows)
+    answers = tuple(answer if row in chosen else old for row, old in enumerate(review.answers))
+    return stand_at_open(replace(review, answers=answers), max(rows, default=review.cursor))
+
+
+def stand_at_open(review: Review, after: int) -> Review:
+    """Return the review at the next open row after this one, around the end; at this row if none is open."""
+    n = len(review.answers)
+    ahead = ((after + step) % n for step in range(1, n + 1))
+    return replace(review, cursor=next((row for row in ahead if review.answers[row] == ""), max(after, 0)))
+
+
+def press(review: Review, key: str, rows: Sequence[int] | None = None) -> Review:
+    """Return the review after a key of `keymap` was pressed for these rows, or for the row where it stands.
+
+    Raises
+    ------
+    ValueError
+        If the key gives no answer.
+    """
+    keys = keymap(review.classes)
+    if key not in keys:
+        raise ValueError(f"A key that answers is one of {', '.join(keys)}; got {key!r}. Press one of them.")
+    return label(review, [review.cursor] if rows is None else rows, keys[key])
