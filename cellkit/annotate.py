@@ -11,7 +11,7 @@ from cellkit.batches import batch_names, draw_batch, draw_rectangle, rectangle
 from cellkit.match import match_points
 from cellkit.sampling import PLACE_UM, add_micrometres, barred
 from cellkit.sampling import draw as sample
-from cellkit.study import Study
+from cellkit.study import SAME_PLACE, Study
 from cellkit.tables import CLASSES, PLACE_COLUMNS, UNSURE, ZYX, check_inside, check_table, positions_um
 
 __all__ = [
@@ -128,7 +128,7 @@ def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
 
 
 def _spots(study: Study, rows: pd.DataFrame, told: pd.DataFrame) -> list[np.ndarray]:
-    """Return, for every row, which of these labels lie within half a diameter of it, the nearest first."""
+    """Return, for every row, which of these labels lie at its place, the nearest first."""
     spots: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(rows)
     groups = told.groupby(["image", "frame"]).indices
     for key, here in add_micrometres(study, rows).groupby(["image", "frame"]):
@@ -137,7 +137,7 @@ def _spots(study: Study, rows: pd.DataFrame, told: pd.DataFrame) -> list[np.ndar
         for row, point in zip(here.index, here[PLACE_UM].to_numpy(), strict=True):
             distance = np.linalg.norm(points_um - point, axis=1)
             near = np.argsort(distance, kind="stable")
-            spots[row] = there[near[distance[near] <= study.settings.diameter_um / 2]]
+            spots[row] = there[near[distance[near] <= SAME_PLACE * study.settings.diameter_um]]
     return spots
 
 

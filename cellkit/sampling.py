@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 
 from cellkit.cubes import CubeGeometry
 from cellkit.disk import fingerprint
-from cellkit.study import Study
+from cellkit.study import SAME_PLACE, Study
 from cellkit.tables import PLACE_COLUMNS, positions_um
 
 PLACE_UM = ["z_um", "y_um", "x_um"]
@@ -94,8 +94,7 @@ def frame_of(study: Study) -> pd.DataFrame:
     table = table.assign(**{name: value for name, value in lacking.items() if name not in table})
     table = table[table["image"].map(lambda name: study.entry(name).role != "judge")]
     table = add_micrometres(study, table)
-    radius_um = np.full(3, study.settings.diameter_um / 2)
-    told = _near(table, study.labels(), radius_um, norm=2)
+    told = _near(table, study.labels(), np.full(3, SAME_PLACE * study.settings.diameter_um), norm=2)
     return table.assign(free=(table["answer"] == "") & ~told & ~barred(study, table))
 
 
