@@ -1,0 +1,137 @@
+"""What an audit holds: its places, their blind answers, and what any network calls them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cellkit.disk import fingerprint
+from cellkit.ledger import current_labels
+from cellkit.match import match_points
+from cellkit.networks.predict import predict
+from cellkit.networks.store import load_network
+from cellkit.study import Study
+from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
+
+PLACE_UM = ["z_um", "y_um", "x_um"]
+CALLS = ["p", "called", "network"]
+SUPPLIED = "cells-0"
+
+
+def frame_hashes(candidates: pd.DataFrame) -> dict[str, str]:
+    """Return what tells one detection of each image from another: a hash of its places."""
+    places = candidates[list(PLACE_COLUMNS)].sort_values(list(PLACE_COLUMNS))
+    return {str(image): fingerprint(part.reset_index(drop=True)) for image, part in places.groupby("image")}
+
+
+def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the places of an audit with their blind answers, and the record of the draw.
+
+    Parameters
+    ----------
+    study : Study
+        With an audit of this name.
+    name : str
+        As it was drawn.
+
+    Returns
+    -------
+    tuple of DataFrame and dict
+        The places, with `answer` ("" where there is none yet) and `now`, the answer after later corrections.
+        Only `answer` measures: who corrects where the network disagrees, and only there, flatters it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such audit, or its candidates were detected anew since.
+    """
+    if name not in study.audits():
+        raise ValueError(
+            f"Measuring needs an audit; this study has none of the name {name!r}. "
+            "Draw it with review.draw_audit(study), then answer it."
+        )
+    places, record = study.audit(name)
+    _check_frame(study, name, record)
+    events = study.events()
+    blind = current_labels(events[events["origin"] == "audit"], within_um=0.0)
+    places = places.assign(answer=_answers_at(study, places, blind))
+    return places.assign(now=_answers_at(study, places, study.labels())), record
+
+
+def _check_frame(study: Study, name: str, record: dict[str, Any]) -> None:
+    now = frame_hashes(study.candidates())
+    changed = [image for image, drawn_from in record["frame"].items() if now.get(image) != drawn_from]
+    if changed:
+        raise ValueError(
+            "An audit measures the candidates that it was drawn from; "
+            f"{changed[0]!r} was detected anew since {name!r} was drawn. "
+            "Draw an audit of another name: review.draw_audit(study, name=...)."
+        )
+
+
+def _answers_at(study: Study, places: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
+    """Return the answer of the label that lies at each place, "" without one."""
+    answers = np.full(len(places), "", dtype=object)
+    within = 0.1 * study.settings.diameter_um
+    rows_of = places.groupby(["image", "frame"]).indices
+    for key, part in labels.groupby(["image", "frame"]):
+        if key in rows_of:
+            rows = rows_of[key]
+            there = part[PLACE_UM].to_numpy("float64")
+            match = match_points(places[PLACE_UM].to_numpy("float64")[rows], there, within_um=within)
+            answers[rows[match.found]] = part["answer"].to_numpy()[match.true]
+    return answers
+
+
+def measured(places: pd.DataFrame) -> np.ndarray:
+    """Say which places of an audit have an answer that measures, shape (n,): not open, and not "unsure"."""
+    return ~places["answer"].isin(["", UNSURE]).to_numpy()
+
+
+def newest_network(study: Study) -> str:
+    """Return the network that was made last; without one, the one that called; else the supplied one."""
+    if names := study.networks():
+        return names[-1]
+    candidates = study.candidates()
+    called_by = candidates["network"].iloc[0] if "network" in candidates and len(candidates) else ""
+    return str(called_by or SUPPLIED)
+
+
+def call_places(study: Study, places: pd.DataFrame, network: str | None = None) -> pd.DataFrame:
+    """Return the places with `p`, `called` and `network` of any network; the study's own calls stay.
+
+    Calls that the network has made of these candidates are taken over; the rest is predicted.
+
+    Parameters
+    ----------
+    study : Study
+    places : DataFrame
+        Columns `image, frame, z, y, x`, in voxels.
+    network : str, optional
+        Name of a supplied network or of one of the study; the newest if left out.
+    """
+    network = network or newest_network(study)
+    places = check_table(places, PLACE_COLUMNS, what="places").drop(columns=CALLS, errors="ignore")
+    known = study.candidates()
+    if "network" not in known:
+        known = known.assign(p=np.nan, called=False, network="")
+    known = known.loc[known["network"] == network, [*PLACE_COLUMNS, "p", "called"]]
+    called = places.merge(known.drop_duplicates(list(PLACE_COLUMNS)), on=list(PLACE_COLUMNS), how="left")
+    called.index = places.index
+    return _predict_rest(study, called, network).assign(network=network)
+
+
+def _predict_rest(study: Study, called: pd.DataFrame, name: str) -> pd.DataFrame:
+    p = called["p"].to_numpy("float64", copy=True)
+    is_called = called["called"].eq(True).to_numpy(copy=True)
+    if np.isnan(p).any():
+        network = load_network(name, study.folder / "networks", task=study.settings.task)
+        for image, rows in called.groupby("image").indices.items():
+            rest = rows[np.isnan(p[rows])]
+            if len(rest):
+                p[rest] = predict(
+                    network, study.image(str(image)), called.iloc[rest],
+                    intensities=study.intensities(str(image)), diameter_um=study.settings.diameter_um,
+                )  # fmt: skip
+                is_called[rest] = p[rest] >= network.card.threshold
+    return called.assign(p=p, called=is_called)
