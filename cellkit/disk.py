@@ -116,11 +116,12 @@ def fingerprint(what: Any) -> str:
     elif isinstance(what, np.ndarray):
         digest.update(f"{what.dtype.str}{what.shape}".encode() + np.ascontiguousarray(what).tobytes())
     else:
-        digest.update(json.dumps(what, sort_keys=True, default=_plain, ensure_ascii=False).encode())
+        digest.update(json.dumps(what, sort_keys=True, default=plain, ensure_ascii=False).encode())
     return digest.hexdigest()[:16]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a plain value that JSON holds in place of a dataclass, array, numpy number or path."""
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, np.generic | np.ndarray):
@@ -164,3 +165,45 @@ def _file_digest(path: Path, length: int, modified: int) -> "hashlib._Hash":
                 file.seek(int(start))
                 digest.update(file.read(BLOCK))
     return digest
+
+
+def write_frozen(path: Path, places: pd.DataFrame, record: dict[str, Any]) -> Path:
+    """Write a table and the record of how it was drawn, as JSON with a hash, never over a file that is there.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one.
+    """
+    if path.exists():
+        raise FileExistsError(
+            f"A frozen file is never overwritten; {path} is there. Use another name, or read the one that is."
+        )
+    columns = {str(name): str(places[name].dtype) for name in places.columns}
+    rows = [list(row) for row in places.astype(object).where(places.notna(), None).itertuples(index=False)]
+    frozen = json.loads(json.dumps({"record": record, "columns": columns, "places": rows}, default=plain))
+    with writing(path.parent, what="The folder of audits"):
+        return write_json(path, {"sha256": _content_hash(frozen)} | frozen)
+
+
+def read_frozen(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read what `write_frozen` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file was changed since.
+    """
+    frozen = read_json(path, what="A frozen file")
+    said = frozen.pop("sha256", "") if isinstance(frozen, dict) else ""
+    if said != _content_hash(frozen):
+        raise ValueError(
+            f"A frozen file must be as it was written; {path} was changed since: its hash does not fit. "
+            "Put back a copy of the original."
+        )
+    places = pd.DataFrame(frozen["places"], columns=list(frozen["columns"]))
+    return places.astype(frozen["columns"]), frozen["record"]
+
+
+def _content_hash(frozen: Any) -> str:
+    return hashlib.sha256(json.dumps(frozen, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -153,7 +153,7 @@ class Ledger:
 
 def _last_holding(adds: list[list[Event]], ids: set[str]) -> int | None:
     held = (n for n in reversed(range(len(adds))) if ids == {event["id"] for event in adds[n]})
-    return next(held, None)
+    return next(held, None) if ids else None
 
 
 def _records(table: pd.DataFrame) -> list[Event]:
