@@ -56,7 +56,7 @@ class LapseSettings:
 
 
 class Lapse(NamedTuple):
-    """Frames, uint16 of shape (t, z, y, x), and the truth: one row a nucleus and frame, positions in voxels."""
+    """Frames, uint16 of shape (t, z, y, x), and the truth: one row a nucleus and frame, in voxels."""
 
     frames: np.ndarray
     truth: pd.DataFrame
@@ -90,9 +90,9 @@ def make_lapse(settings: LapseSettings | None = None, *, seed: int) -> Lapse:
     Returns
     -------
     Lapse
-        `truth` has the columns `frame, z, y, x` (voxels), `diameter_um`, `brightness`, `track`, `parent` (the track
-        that divided, -1 for none) and `dividing` (True in a mother's last frames, when it is small, bright and long).
-        A division ends the mother's track and begins two; what leaves the volume ends.
+        `truth` has the columns `frame, z, y, x` (voxels), `diameter_um`, `brightness`, `track`, `parent` (the
+        track that divided, -1 for none) and `dividing` (True in a mother's last two frames, when it is small,
+        bright and long). A division ends the mother's track and begins two; what leaves the volume ends.
     """
     settings = settings or LapseSettings()
     motion, camera = np.random.default_rng(seed).spawn(2)
@@ -146,23 +146,25 @@ def _next_frame(
     for nucleus, push in zip(alive, _pushes(alive), strict=True):
         step = 0.6 * nucleus.step_um + settings.speed_um * 0.8 * rng.standard_normal(3) + push
         if nucleus.left > 0:
-            after.append(
-                nucleus._replace(
-                    at_um=nucleus.at_um + step, step_um=step, age=nucleus.age + 1, left=nucleus.left - 1
-                )
-            )
-            continue
-        for side in (-1, 1):
-            at = nucleus.at_um + side * 0.45 * nucleus.diameter_um * nucleus.axis
-            size = float(np.clip(nucleus.diameter_um * rng.uniform(0.85, 1.0), *settings.diameter_um))
-            daughter = _newborn(tracks, nucleus.track, at, size, rng, settings)
-            brightness = nucleus.brightness * rng.uniform(0.8, 1.1)
-            after.append(
-                daughter._replace(brightness=brightness, axis=nucleus.axis, step_um=side * nucleus.axis)
-            )
-            tracks += 1
+            older = nucleus._replace(age=nucleus.age + 1, left=nucleus.left - 1)
+            after.append(older._replace(at_um=nucleus.at_um + step, step_um=step))
+        else:
+            after += _divide(nucleus, tracks, settings, rng)
+            tracks += 2
     low, high = -0.5 * np.asarray(settings.voxel_um), (np.asarray(settings.shape) - 0.5) * settings.voxel_um
     return [n for n in after if (n.at_um >= low).all() and (n.at_um < high).all()], tracks
+
+
+def _divide(mother: Nucleus, track: int, settings: LapseSettings, rng: Rng) -> list[Nucleus]:
+    """Return two daughters on the mother's axis, which move apart; their tracks are `track` and the next."""
+    daughters = []
+    for number, side in enumerate((-1, 1)):
+        at = mother.at_um + side * 0.45 * mother.diameter_um * mother.axis
+        diameter = float(np.clip(mother.diameter_um * rng.uniform(0.85, 1.0), *settings.diameter_um))
+        born = _newborn(track + number, mother.track, at, diameter, rng, settings)
+        born = born._replace(brightness=mother.brightness * rng.uniform(0.8, 1.1), axis=mother.axis)
+        daughters.append(born._replace(step_um=side * mother.axis))
+    return daughters
 
 
 def _pushes(alive: list[Nucleus]) -> np.ndarray:
@@ -174,7 +176,7 @@ def _pushes(alive: list[Nucleus]) -> np.ndarray:
     distance = np.sqrt((apart * apart).sum(axis=2)) + 1e-9
     overlap = np.maximum(0, (size[:, None] + size[None]) / 2 - distance)
     np.fill_diagonal(overlap, 0)
-    return np.einsum("ij,ijk->ik", 0.25 * overlap / distance, apart)
+    return np.einsum("ij,ijk->ik", 0.4 * overlap / distance, apart)
 
 
 def _shape_of(nucleus: Nucleus) -> tuple[float, float, float]:

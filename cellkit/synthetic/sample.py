@@ -1,17 +1,13 @@
-"""The sample study: three small animals with their truth, the same wherever they are made.
-
-``python -m cellkit.synthetic.sample FOLDER`` makes the images and the truth without a study around them.
-"""
+"""The sample study: three small animals with their truth, the same wherever they are made."""
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 
+from cellkit.study import Study, create_study, open_study
 from cellkit.synthetic.settings import (
     ArtefactSettings,
     OpticsSettings,
@@ -22,45 +18,40 @@ from cellkit.synthetic.settings import (
 from cellkit.synthetic.volume import Volume, make_volume
 from cellkit.tables import write_table
 
-if TYPE_CHECKING:
-    from cellkit.study import Study
-
 DIAMETER_UM = 15.0
 SEED = 2026
 _FIRST = VolumeSettings(
-    shape=(44, 224, 224),
+    shape=(42, 224, 224),
     voxel_um=(5.0, 2.0, 2.0),
     somas=SomaSettings(n=300, clustered=0.15, contrast=(0.5, 3.5)),
-    tissue=TissueSettings(outside=0.08, vessels=14),
-    artefacts=ArtefactSettings(autofluorescent=420, debris=25, fibres=140),
-    optics=OpticsSettings(photons=30, background_photons=25, gain=1.3, offset=30, read_noise=2, full=4095),
+    tissue=TissueSettings(outside=0.12, vessels=18),
+    artefacts=ArtefactSettings(autofluorescent=520, debris=25, fibres=170),
+    optics=OpticsSettings(photons=30, background_photons=25, gain=1.2, offset=30, read_noise=2, full=4095),
 )
 ANIMALS = {
     "animal-1": _FIRST,
     "animal-2": replace(
         _FIRST,
-        somas=replace(_FIRST.somas, n=350, contrast=(0.5, 2.8), clustered=0.22, hollow=0.5),
-        tissue=replace(_FIRST.tissue, outside=0.15, vessels=20),
-        optics=replace(_FIRST.optics, photons=24, gain=1.8, scattered=(0.2, 0.5), stripes=0.1),
+        somas=replace(_FIRST.somas, n=330, contrast=(0.5, 2.8), layered=0.2, hollow=0.5),
+        tissue=replace(_FIRST.tissue, outside=0.12, vessels=20),
+        optics=replace(_FIRST.optics, photons=24, gain=1.6, scattered=(0.2, 0.5), stripes=0.1),
     ),
     "animal-3": replace(
         _FIRST,
         somas=replace(_FIRST.somas, n=270, contrast=(0.5, 4.0), irregular=0.35),
-        tissue=replace(_FIRST.tissue, outside=0.05, layers=0.18, mottle=0.1),
-        artefacts=replace(_FIRST.artefacts, autofluorescent=460, debris=40, contrast=(0.4, 5.0)),
+        tissue=replace(_FIRST.tissue, outside=0.08, layers=0.18, mottle=0.1),
+        artefacts=replace(_FIRST.artefacts, autofluorescent=540, debris=40, contrast=(0.4, 5.0)),
         optics=replace(_FIRST.optics, photons=27, gain=1.6, shading=0.45),
     ),
 }
 
 
-def create_sample_study(folder: str | os.PathLike[str]) -> "Study":
+def create_sample_study(folder: str | os.PathLike[str]) -> Study:
     """Return the sample study in `folder`, made there if it is not there yet (a few seconds).
 
     Three animals, each with one image of two channels (signal, background) at 5 x 2 x 2 µm: animal-1 and
     animal-2 train, animal-3 judges. The truth lies in ``truth/<image>.csv``.
     """
-    from cellkit.study import create_study, open_study
-
     folder = Path(folder)
     if (folder / "study.toml").exists():
         return open_study(folder)
@@ -68,7 +59,7 @@ def create_sample_study(folder: str | os.PathLike[str]) -> "Study":
     images = [
         {
             "name": name,
-            "path": f"images/{name}.tif",
+            "path": folder / "images" / f"{name}.tif",
             "voxel_um": settings.voxel_um,
             "roles": ("signal", "background"),
             "animal": name,
@@ -114,7 +105,3 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
-
-
-if __name__ == "__main__":
-    make_sample_images(sys.argv[1])

@@ -42,7 +42,7 @@ class SliceSettings:
     on : float
         Share of the cells that are ON.
     level_on, level_off : tuple of 2 float
-        Expression of ON and of OFF cells, in multiples of the tissue's level: graded, and close at their ends.
+        Expression of ON and of OFF cells, in multiples of the tissue's level: graded, with a narrow gap.
     """
 
     ground: VolumeSettings = field(default_factory=lambda: THIN)
@@ -75,8 +75,8 @@ def make_slices(n: int, settings: SliceSettings | None = None, *, seed: int) -> 
     Returns
     -------
     list of Slice
-        `truth` has the columns of `make_volume`; `class` is "on", "off" or "artefact", and `brightness` of a cell is
-        its expression.
+        `truth` has the columns of `make_volume`; `class` is "on", "off" or "artefact", and
+        `brightness` of a cell is its expression.
     """
     settings = settings or SliceSettings()
     return [_make_slice(settings, rng) for rng in np.random.default_rng(seed).spawn(n)]

@@ -51,7 +51,7 @@ def place_somas(canvas: Canvas, settings: SomaSettings, rng: Rng) -> tuple[np.nd
             fits, beside = rng.uniform() < 0.5 + settings.layered * density[tuple(cell)], n
         else:
             direction = random_direction(rng) * MOSTLY_SIDEWAYS
-            apart = (radius + radii[beside]) * rng.uniform(0.95, 1.2) / np.sqrt((direction**2).sum())
+            apart = (radius + radii[beside]) * rng.uniform(1.0, 1.25) / np.sqrt((direction**2).sum())
             centre = centres[beside] + apart * direction
             fits = members[cluster[beside]] < LARGEST_CLUSTER
         if fits and in_tissue(canvas, centre) and _is_clear(centre, radius, centres[:n], radii[:n]):
@@ -71,7 +71,7 @@ def in_tissue(canvas: Canvas, centre_um: np.ndarray) -> bool:
 
 def _is_clear(centre: np.ndarray, radius: float, centres: np.ndarray, radii: np.ndarray) -> bool:
     away = centres - centre
-    touching = (0.9 * (radii + radius)) ** 2
+    touching = (0.95 * (radii + radius)) ** 2
     return bool(((away * away).sum(axis=1) > touching).all())
 
 

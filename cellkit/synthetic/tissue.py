@@ -28,16 +28,24 @@ def paint_tissue(settings: VolumeSettings, rng: Rng) -> tuple[Canvas, list[Place
     blank = np.zeros(settings.shape, np.float32)
     canvas = Canvas(blank, blank.copy(), blank + 1, settings.voxel_um)
     layers, mottle = np.float32(settings.tissue.layers), np.float32(settings.tissue.mottle)
-    large, small = (knots_every(canvas, (n * settings.diameter_um,) * 3) for n in (12, 1))
-    fine = smooth_field(rng, settings.shape, small)
-    canvas.signal[:] = 1 + layers * smooth_field(rng, settings.shape, large) + mottle * fine
-    canvas.background[:] = 1 + layers * smooth_field(rng, settings.shape, large) + mottle * fine
+    large = knots_every(canvas, (12 * settings.diameter_um,) * 3)
+    ground = 1 + mottle * _grain(canvas, settings.diameter_um, rng)
+    canvas.signal[:] = ground + layers * smooth_field(rng, settings.shape, large)
+    canvas.background[:] = ground + layers * smooth_field(rng, settings.shape, large)
     if settings.tissue.unlabelled > 0:
         _darken_unlabelled(canvas, settings, rng)
     places = _cut_edge(canvas, settings, rng) if settings.tissue.outside > 0 else []
     for channel in (canvas.signal, canvas.background):
         np.maximum(channel, np.float32(0.02), out=channel)
     return canvas, places
+
+
+def _grain(canvas: Canvas, diameter_um: float, rng: Rng) -> np.ndarray:
+    """Return noise of about unit variance whose grains are one soma diameter wide."""
+    sigma = 0.25 * diameter_um / np.asarray(canvas.voxel_um)
+    white = rng.standard_normal(canvas.signal.shape, dtype=np.float32)
+    smooth = ndimage.gaussian_filter(white, sigma, truncate=2.5)
+    return smooth * np.float32(np.sqrt(np.maximum(1, np.sqrt(4 * np.pi) * sigma).prod()))
 
 
 def _darken_unlabelled(canvas: Canvas, settings: VolumeSettings, rng: Rng) -> None:
