@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from cellkit.cubes import Intensities
 from cellkit.disk import plain, read_json, write_frozen, write_json, writing
+from cellkit.images import Image, open_image
+from cellkit.intensities import Intensities, measure_intensities
 from cellkit.settings import FILE, ImageEntry, StudySettings, check_diameter
 from cellkit.tables import (
     CALL_COLUMNS,
@@ -24,16 +25,11 @@ from cellkit.tables import (
     write_table,
 )
 
-if TYPE_CHECKING:
-    from cellkit.images import Image
-
 WHAT = "The study's folder"
 
 
-def open_entry(entry: ImageEntry, folder: Path) -> "Image":
+def open_entry(entry: ImageEntry, folder: Path) -> Image:
     """Open the image of an entry of `study.toml`, lazily; errors as of `images.open_image`."""
-    from cellkit.images import open_image
-
     paths = entry.files(folder)
     image = open_image(
         paths[0] if isinstance(entry.path, str) else paths,
@@ -86,7 +82,12 @@ def complete(settings: StudySettings, folder: Path, *, every: bool = False) -> S
     return settings
 
 
-def keep_intensities(path: Path, image: "Image", *, state: str, seed: int) -> dict[str, Intensities]:
+def intensities_file(folder: Path, name: str) -> Path:
+    """Return the file in a study's folder that keeps the intensities of an image."""
+    return folder / "images" / f"{name}.json"
+
+
+def keep_intensities(path: Path, image: Image, *, state: str, seed: int) -> dict[str, Intensities]:
     """Return the intensities of the signal and background channel; measured when the image's state is new.
 
     Parameters
@@ -100,8 +101,6 @@ def keep_intensities(path: Path, image: "Image", *, state: str, seed: int) -> di
     seed : int
         Of the sample of blocks.
     """
-    from cellkit.images import measure_intensities
-
     kept = read_json(path, what="The intensities of an image") if path.exists() else {}
     if kept.get("image") != state:
         roles = [role for role in image.roles if role != "none"]
@@ -112,7 +111,7 @@ def keep_intensities(path: Path, image: "Image", *, state: str, seed: int) -> di
     return {role: Intensities(**values) for role, values in kept["channels"].items()}
 
 
-def write_candidates(path: Path, table: pd.DataFrame, *, image: "Image", made_by: Mapping[str, Any]) -> None:
+def write_candidates(path: Path, table: pd.DataFrame, *, image: Image, made_by: Mapping[str, Any]) -> None:
     """Write the candidates of one image and what made them into one Parquet file, whole or not at all.
 
     Raises

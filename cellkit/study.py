@@ -4,24 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cellkit.cubes import Intensities
+from cellkit import holdings
 from cellkit.disk import fingerprint, read_frozen, write_text, writing
-from cellkit.holdings import (
-    WHAT,
-    complete,
-    keep_intensities,
-    open_entry,
-    read_candidates,
-    read_cards,
-    read_made_by,
-    write_audit,
-    write_candidates,
-)
+from cellkit.images import Image
+from cellkit.intensities import Intensities
 from cellkit.ledger import Ledger, current_labels, read_events
 from cellkit.match import attach_labels, categories
 from cellkit.settings import (
@@ -34,10 +24,9 @@ from cellkit.settings import (
     read_settings,
     store_paths,
 )
+from cellkit.state import stale, take_state
+from cellkit.summary import as_html, as_text
 from cellkit.tables import UNSURE, ZYX, read_table
-
-if TYPE_CHECKING:
-    from cellkit.images import Image
 
 __all__ = ["ImageEntry", "Study", "StudySettings", "create_study", "fingerprint", "open_study"]
 SAME_PLACE = 0.25  # of a diameter: half of what lies between two candidates, so none can lie at both places
@@ -83,17 +72,17 @@ def create_study(
     """
     folder = Path(folder)
     said = {"diameter_um": diameter_um, "task": task, "classes": classes, "seed": seed, "images": images}
-    settings = complete(store_paths(make_settings(said), folder), folder, every=True)
-    if (folder / FILE).exists():
-        if open_study(folder).settings != settings:
-            raise FileExistsError(
-                f"A folder holds one study; {folder} holds another already. "
-                f"Choose another folder, or open that one with open_study and edit its {FILE}."
-            )
-        return open_study(folder)
-    with writing(folder, what=WHAT):
-        write_text(folder / FILE, as_toml(settings))
-    return open_study(folder)
+    settings = holdings.complete(store_paths(make_settings(said), folder), folder, every=True)
+    if not (folder / FILE).exists():
+        with writing(folder, what=holdings.WHAT):
+            write_text(folder / FILE, as_toml(settings))
+    study = open_study(folder)
+    if study.settings != settings:
+        raise FileExistsError(
+            f"A folder holds one study; {folder} holds another already. "
+            f"Choose another folder, or open that one with open_study and edit its {FILE}."
+        )
+    return study
 
 
 def open_study(folder: str | os.PathLike[str]) -> "Study":
@@ -107,7 +96,7 @@ def open_study(folder: str | os.PathLike[str]) -> "Study":
         If `study.toml` is not TOML, from a newer version, or says something that cannot be.
     """
     folder = Path(folder)
-    return Study(folder, complete(read_settings(folder), folder))
+    return Study(folder, holdings.complete(read_settings(folder), folder))
 
 
 class Study:
@@ -123,7 +112,7 @@ class Study:
 
     def __init__(self, folder: Path, settings: StudySettings):
         self.folder, self.settings = folder, settings
-        self._images: dict[str, "Image"] = {}
+        self._images: dict[str, Image] = {}
         self._ledgers: dict[str, Ledger] = {}
 
     @property
@@ -139,15 +128,13 @@ class Study:
     def entry(self, name: str) -> ImageEntry:
         """Return what `study.toml` says of one image, or raise a ValueError if there is none of that name."""
         if name not in self.names:
-            raise ValueError(
-                f"This study has the images {', '.join(self.names)}; got {name!r}. Choose one of them."
-            )
+            raise ValueError(f"An image must be one of {', '.join(self.names)}; got {name!r}. Choose one.")
         return self.settings.images[self.names.index(name)]
 
-    def image(self, name: str) -> "Image":
+    def image(self, name: str) -> Image:
         """Return one image, lazily read; errors as of `images.open_image`."""
         if name not in self._images:
-            self._images[name] = open_entry(self.entry(name), self.folder)
+            self._images[name] = holdings.open_entry(self.entry(name), self.folder)
         return self._images[name]
 
     def image_fingerprint(self, name: str) -> str:
@@ -158,15 +145,17 @@ class Study:
 
     def intensities(self, name: str) -> dict[str, Intensities]:
         """Return the intensities of the signal and background channel; measured once, kept in `images/`."""
-        path, state = self.folder / "images" / f"{name}.json", self.image_fingerprint(name)
-        return keep_intensities(path, self.image(name), state=state, seed=self.settings.seed)
+        path, image = holdings.intensities_file(self.folder, name), self.image(name)
+        return holdings.keep_intensities(
+            path, image, state=self.image_fingerprint(name), seed=self.settings.seed
+        )
 
     def candidates(self, name: str | None = None) -> pd.DataFrame:
         """Return the candidates of one image or of all, with the calls of a network where there are some.
 
         If only some images were classified, the others have p NaN, called False and network "".
         """
-        return read_candidates(map(self._candidates_file, self.names if name is None else [name]))
+        return holdings.read_candidates(map(self._candidates_file, self.names if name is None else [name]))
 
     def save_candidates(self, name: str, table: pd.DataFrame, *, made_by: Mapping[str, Any]) -> None:
         """Keep the candidates of one image, whole or not at all, together with what made them.
@@ -187,11 +176,11 @@ class Study:
             If the table lacks a column, or holds another image or positions outside.
         """
         made_by = {**made_by, "image": self.image_fingerprint(name)}
-        write_candidates(self._candidates_file(name), table, image=self.image(name), made_by=made_by)
+        holdings.write_candidates(self._candidates_file(name), table, image=self.image(name), made_by=made_by)
 
     def made_by(self, name: str) -> dict[str, Any]:
         """Return what made the candidates of an image, as it was saved with them; {} without candidates."""
-        return read_made_by(self._candidates_file(name))
+        return holdings.read_made_by(self._candidates_file(name))
 
     def _candidates_file(self, name: str) -> Path:
         return self.folder / "candidates" / f"{self.entry(name).name}.parquet"
@@ -218,8 +207,13 @@ class Study:
         """
         labels = self.labels()
         train = [entry.name for entry in self.settings.images if entry.role == "train"]
-        may = labels["image"].isin(train) & (labels["origin"] != "audit") & (labels["answer"] != UNSURE)
-        return labels[may].reset_index(drop=True)
+        may = labels["image"].isin(train) & labels["answer"].isin(self.settings.classes)
+        return labels[may & (labels["origin"] != "audit")].reset_index(drop=True)
+
+    def audit_labels(self) -> pd.DataFrame:
+        """Return the newest answer of an audit at each of its places; labels for training leave it alone."""
+        events = self.events()
+        return current_labels(events[events["origin"] == "audit"], within_um=0.0)
 
     def labelled_candidates(self) -> pd.DataFrame:
         """Return all candidates with `answer`, `origin`, `weight`, `label` (its id) and `category` of each.
@@ -230,8 +224,9 @@ class Study:
         table = attach_labels(self.candidates(), self.labels(), voxel_um=self.voxel_um, within_um=within)
         if "called" not in table.columns:
             return table.assign(category="")
-        named = categories(table["called"].to_numpy(), table["answer"].to_numpy(), self.settings.classes)
-        return table.assign(category=np.where(table["p"].notna(), named, ""))
+        known = table["answer"].isin([*self.settings.classes, UNSURE]) & table["p"].notna()
+        answers = table["answer"].where(known, "").to_numpy()
+        return table.assign(category=categories(table["called"].to_numpy(), answers, self.settings.classes))
 
     def truth(self, name: str) -> pd.DataFrame | None:
         """Return the known cells of an image, `z, y, x` in voxels, if `truth/<name>.csv` is there."""
@@ -244,7 +239,7 @@ class Study:
 
     def cards(self) -> list[dict[str, Any]]:
         """Return what the cards of the study's own networks say, oldest first; no network is loaded."""
-        return read_cards(self.folder / "networks")
+        return holdings.read_cards(self.folder / "networks")
 
     def network_folder(self, name: str) -> Path:
         """Return where a network of this name lies or would lie."""
@@ -270,15 +265,13 @@ class Study:
             If a column is missing, or a weight is not positive.
         """
         drawn = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **record}
-        write_audit(self._audit_file(name), places, drawn)
+        holdings.write_audit(self._audit_file(name), places, drawn)
 
     def audit(self, name: str = "audit") -> tuple[pd.DataFrame, dict[str, Any]]:
         """Return the places of an audit and how they were drawn; a ValueError if the file was changed."""
         if name not in self.audits():
             there = ", ".join(self.audits()) or "none"
-            raise ValueError(
-                f"An audit must be drawn before it is read; got {name!r}, there are: {there}. Draw it."
-            )
+            raise ValueError(f"An audit must be drawn before it is read; got {name!r}, of {there}. Draw it.")
         return read_frozen(self._audit_file(name))
 
     def audits(self) -> list[str]:
@@ -291,3 +284,13 @@ class Study:
     def round_folder(self, n: int) -> Path:
         """Return where the results of round `n`, from 1, lie or would lie."""
         return self.folder / "rounds" / str(n)
+
+    def stale(self) -> list[str]:
+        """Return a sentence for everything that was made from something that has changed since."""
+        return stale(take_state(self))
+
+    def _repr_html_(self) -> str:
+        return as_html(take_state(self))
+
+    def __repr__(self) -> str:
+        return as_text(take_state(self))
