@@ -16,6 +16,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["summary"],
     ["study"],
     ["synthetic", "formats"],
+    ["networks.backend"],
     ["networks.architectures", "networks.calibration", "networks.splits", "networks.heads"],
     ["networks.card", "networks.engines"],
     ["networks.safe"],

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from cellkit.networks.backend import load_keras
+
 CHANNELS = ("signal", "background", "background present")
 EMBEDDING = "embedding"
 
@@ -57,8 +59,8 @@ def build_classifier(
     ----------
     He et al. 2016, arXiv 1603.05027; Wu & He 2018, arXiv 1803.08494.
     """
-    import keras
-    from keras import layers
+    keras = load_keras()
+    layers = keras.layers
 
     seeds = count(1000 * settings.seed)
     inputs = layers.Input(shape, name="cubes")

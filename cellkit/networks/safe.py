@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cellkit.networks.architectures import EMBEDDING
+from cellkit.networks.backend import load_keras
 from cellkit.networks.card import CARD, WEIGHTS, NetworkCard
 
 LAYERS = (
@@ -105,7 +106,7 @@ def load_model(path: Path, card: NetworkCard) -> Any:
     ValueError
         If Keras cannot load it, or its cubes or its answer are not the card's.
     """
-    import keras
+    keras = load_keras()
 
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)

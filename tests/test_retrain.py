@@ -1,0 +1,196 @@
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellkit.labelled import gather
+from cellkit.networks.architectures import ClassifierSettings, build_classifier
+from cellkit.networks.card import NetworkCard
+from cellkit.networks.fit import FitSettings
+from cellkit.networks.store import load_network, save_network
+from cellkit.retrain import history, retrain, retrain_head
+from cellkit.study import Study, create_study, open_study
+
+VOXEL_UM = (5.0, 2.0, 2.0)
+SHAPE = (30, 150, 150)
+QUICK = FitSettings(epochs=3, batch=16, learning_rate=3e-3)
+
+
+def paint(rng):
+    """A volume with 40 round cells and 40 flat artefacts on a grid, in shuffled order, and where they are."""
+    grid = np.stack(np.meshgrid([4, 15, 25], np.arange(12, 140, 27), np.arange(10, 145, 22)), -1).reshape(
+        -1, 3
+    )
+    places = rng.permutation(grid)[:80] + rng.uniform(-1, 1, (80, 3))
+    z, y, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    volume = rng.normal(200, 10, SHAPE)
+    for number, (cz, cy, cx) in enumerate(places):
+        width = (7, 7, 7) if number < 40 else (3, 3, 25)
+        far = sum(
+            ((axis - centre) * step / w) ** 2
+            for axis, centre, step, w in zip((z, y, x), (cz, cy, cx), VOXEL_UM, width, strict=True)
+        )
+        volume += 200 * np.exp(-far / 2)
+    return volume.astype(np.uint16), places
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory):
+    """A study of three animals, the third judging, with called candidates and a network of its own."""
+    folder = tmp_path_factory.mktemp("painted")
+    rng = np.random.default_rng(3)
+    images, tables = [], {}
+    for number, role in enumerate(["train", "train", "judge"]):
+        name = f"a{number}"
+        volume, places = paint(rng)
+        np.save(folder / f"{name}.npy", volume)
+        images.append(
+            {"name": name, "animal": name, "path": str(folder / f"{name}.npy"), "channels": ["signal"],
+             "voxel_um": VOXEL_UM, "role": role}
+        )  # fmt: skip
+        tables[name] = pd.DataFrame(places, columns=list("zyx")).assign(
+            image=name, frame=0, score=1.0, diameter_um=14.0, p=0.5, called=True, network="base"
+        )
+    study = create_study(folder / "study", images=images, diameter_um=14.0, seed=1)
+    for name, table in tables.items():
+        study.save_candidates(name, table, made_by={"diameter_um": 14.0, "network": "base"})
+    card = NetworkCard("base")
+    model = build_classifier(card.shape, ClassifierSettings(stem=8, widths=(8, 16), embedding=16))
+    save_network(model, card, study.folder / "networks")
+    return study
+
+
+@pytest.fixture
+def study(painted, tmp_path):
+    """The painted study with a ledger and networks that only this test writes to."""
+    import shutil
+
+    shutil.copytree(painted.folder, tmp_path / "study")
+    return open_study(tmp_path / "study")
+
+
+def tell(study: Study, images=("a0", "a1"), numbers=range(80), origin="random", answer=None):
+    """Answer the painted candidates of these numbers as they were painted."""
+    rows = []
+    for name in images:
+        table = study.candidates(name)
+        for number in numbers:
+            z, y, x = table.loc[number, ["z", "y", "x"]].to_numpy(float) * VOXEL_UM
+            rows.append(
+                {"image": name, "frame": 0, "z_um": z, "y_um": y, "x_um": x, "origin": origin,
+                 "answer": answer or ("cell" if number < 40 else "artefact"), "batch": "1"}
+            )  # fmt: skip
+    return study.ledger("me").add(rows)
+
+
+def test_what_may_train_is_gathered_and_what_must_not_is_left_out(study):
+    tell(study, numbers=range(10, 70))
+    tell(study, images=["a2"], numbers=range(10, 20))
+    tell(study, images=["a0"], numbers=[0, 1], answer="unsure")
+    base = load_network("base", study.folder / "networks")
+    labelled = gather(study, base.card)
+    assert set(labelled.places["image"]) == {"a0", "a1"} and len(labelled.places) == 120
+    assert labelled.cubes.shape == (120, *base.card.shape)
+    assert labelled.targets.sum() == 60
+    assert set(labelled.places["side"]) <= {"train", "validation", "gap"}
+    audited = tell(study, images=["a0"], numbers=[75], origin="audit")
+    assert len(audited) == 1
+    fewer = gather(study, base.card).places
+    assert 100 < len(fewer) < 120, "candidates whose cubes overlap the audited one are barred"
+    place = study.candidates("a0").loc[75, ["z", "y", "x"]].to_numpy(float) * VOXEL_UM
+    distance = np.abs(fewer.loc[fewer["image"] == "a0", ["z_um", "y_um", "x_um"]].to_numpy() - place).max(
+        axis=1
+    )
+    assert distance.min() >= 3 * 14.0
+
+
+def test_no_training_cube_overlaps_a_held_out_one(study):
+    tell(study)
+    places = gather(study, NetworkCard("x")).places
+    for _, part in places.groupby("image"):
+        taught, held_out = (
+            part.loc[part["side"] == side, ["z_um", "y_um", "x_um"]].to_numpy()
+            for side in ("train", "validation")
+        )
+        if len(taught) and len(held_out):
+            apart = np.abs(taught[:, None] - held_out[None]).max(axis=2)
+            assert apart.min() >= 3 * 14.0
+
+
+def test_the_head_learns_what_the_embedding_holds_and_only_the_last_layer_changes(study):
+    tell(study)
+    network = retrain_head(study, name="head-1", base="base")
+    base = load_network("base", study.folder / "networks")
+    for old, new in zip(base.model.get_weights()[:-2], network.model.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert study.networks() == ["base", "head-1"]
+    assert network.card.parents[-1].startswith("base (")
+    assert network.card.trained_on["n"] == 160
+    assert network.card.metrics["held-out labels"]["f1"]["value"] > 0.7
+
+
+def test_all_layers_learn_and_the_same_labels_and_seed_give_the_same_network(study):
+    tell(study)
+    said = []
+    network = retrain(study, name="net-1", base="base", settings=QUICK, on_epoch=said.append)
+    assert [row["epoch"] for row in said] == [1, 2, 3]
+    pd.testing.assert_frame_equal(history(study, "net-1"), pd.DataFrame(said), check_dtype=False)
+    again = retrain(study, name="net-2", base="base", settings=QUICK)
+    for old, new in zip(network.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_network_of_that_name_is_opened_and_not_trained_again(study):
+    tell(study)
+    first = retrain_head(study, base="base")
+    assert first.name == "head-1"
+    assert retrain_head(study, base="base").card.made_at == first.card.made_at, "the labels are the same"
+    assert retrain_head(study, name="head-1", base="base").card.sha256 == first.card.sha256
+    tell(study, images=["a0"], numbers=[3], answer="artefact")
+    assert retrain_head(study, base="base").name == "head-2", "control: a label has changed"
+
+
+def test_stop_during_training_keeps_the_best_epoch(study):
+    tell(study)
+    stop = threading.Event()
+    network = retrain(
+        study, name="net-1", base="base", settings=QUICK, stop=stop, on_epoch=lambda row: stop.set()
+    )
+    assert len(history(study, "net-1")) == 1
+    assert study.networks()[-1] == network.name == "net-1"
+
+
+def test_an_interrupt_during_training_keeps_the_best_epoch(study):
+    tell(study)
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    retrain(study, name="net-1", base="base", settings=QUICK, on_epoch=interrupt)
+    assert len(history(study, "net-1")) == 2
+
+
+def test_without_labels_of_both_classes_it_says_what_is_missing(study):
+    message = (
+        r"^Retraining needs labels of both classes in training images; this study has {} and {}\. "
+        r"Label more: annotate\.draw_batch\(study, \.\.\.\)\.$"
+    )
+    with pytest.raises(ValueError, match=message.format("0 cell", "0 artefact")):
+        retrain(study, base="base", settings=QUICK)
+    tell(study, images=["a0"], numbers=range(10))
+    with pytest.raises(ValueError, match=message.format("10 cell", "0 artefact")):
+        retrain_head(study, base="base")
+    assert study.networks() == ["base"]
+
+
+def test_a_network_without_history_says_so(study):
+    with pytest.raises(
+        FileNotFoundError,
+        match=(
+            r"^A history is kept for networks of which all layers were trained; 'base' has none\. "
+            r"This study has the networks base\.$"
+        ),
+    ):
+        history(study, "base")
