@@ -113,7 +113,7 @@ class Windows(NamedTuple):
         return np.array([np.prod(chunks * self.chunk), np.prod(high - low)])
 
     def _costs(self, halves: list[np.ndarray]) -> tuple[int, int]:
-        read, kept = sum(self.cost(half) for half in halves)
+        read, kept = np.sum([self.cost(half) for half in halves], axis=0)
         return int(read), int(kept)
 
     def groups(self, rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -4,51 +4,18 @@ A cube has axes (z, y, x, channel); its channels are signal, background and whet
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cellkit.blocks import Readable, Samples, Windows, read_block
+from cellkit.intensities import Intensities, normalise
 from cellkit.tables import PLACE_COLUMNS, ZYX, check_inside, check_table
 
 ROLES = ("signal", "background")
 BATCH = 256
-
-
-@dataclass(frozen=True)
-class Intensities:
-    """How bright one channel of one image is: measured once, never per cube.
-
-    Attributes
-    ----------
-    centre : float
-        Level of the tissue without cells.
-    spread : float
-        Robust standard deviation around the centre, above zero.
-    low, high : float
-        Limits between which the channel is shown on a screen.
-    """
-
-    centre: float
-    spread: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot normalise an image."""
-        values = (self.centre, self.spread, self.low, self.high)
-        if not np.isfinite(values).all() or self.spread <= 0 or self.low > self.high:
-            raise ValueError(
-                "Intensities need finite numbers, a spread above zero and low <= high; got "
-                f"centre {self.centre:g}, spread {self.spread:g}, low {self.low:g}, high {self.high:g}. "
-                "Measure them again with `measure_intensities`."
-            )
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the four numbers, for JSON; `Intensities(**them)` is the way back."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -82,16 +49,6 @@ class CubeGeometry:
         """Return the distance of two neighbouring voxels of the cube along z, y, x, in µm."""
         z, y, x = (side * diameter_um / n for side, n in zip(self.extent, self.shape, strict=True))
         return z, y, x
-
-
-def normalise(values: np.ndarray, intensities: Intensities) -> np.ndarray:
-    """Return ``arcsinh((values - centre) / spread)`` as float32, of any shape.
-
-    Linear near the background, logarithmic far above it; the same for ``values * 3 + 100``.
-    """
-    scaled = np.asarray(np.subtract(values, np.float32(intensities.centre), dtype=np.float32))
-    scaled /= np.float32(intensities.spread)
-    return np.arcsinh(scaled, out=scaled)
 
 
 def cut_cubes(
