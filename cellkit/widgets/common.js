@@ -1,0 +1,178 @@
+// Shared by all screens; put in front of each screen's own module.
+const SPAN = 5; // pixels come as uint16: 0 is one display range below black, 65535 is four above black
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Make an element; text always goes in as text, never as HTML. */
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "path", "circle", "line", "text", "g"].includes(tag);
+  const node = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null && child !== false));
+  return node;
+}
+
+/** A button that shows its key; every key has one. */
+function button(text, key, action, { badge = null, color = null, title = "" } = {}) {
+  return make(
+    "button",
+    { type: "button", class: "ck-button", title: title || (key ? `${text} (${key})` : text), onclick: action },
+    badge && make("span", { class: "ck-badge", style: `--ck-answer:${color}` }, badge),
+    make("span", {}, text),
+    key && make("kbd", {}, key),
+  );
+}
+
+/** The root of a screen: focusable, deaf to Jupyter's own shortcuts, with a place for errors and for speech. */
+function screen(name, label) {
+  const alert = make("div", { class: "ck-alert", role: "alert", hidden: true });
+  const spoken = make("div", { class: "ck-spoken", role: "status", "aria-live": "polite" });
+  const root = make("div", {
+    class: `ck ck-${name}`, tabindex: 0, role: "region", "aria-label": label,
+    "data-lm-suppress-shortcuts": "true", "data-ready": "0", "data-rev": "0",
+  });
+  const close = make("button", { type: "button", class: "ck-close", "aria-label": "Close", onclick: () => fail("") }, "×");
+  function fail(text) {
+    alert.replaceChildren(make("span", {}, text), close);
+    alert.hidden = !text;
+    root.dataset.failed = text ? "1" : "0";
+  }
+  root.append(alert, spoken);
+  return { root, fail, say: (text) => (spoken.textContent = text) };
+}
+
+/** What the keys do, over the screen; `?` opens it, any key closes it. */
+function help(root, rows) {
+  const old = root.querySelector(".ck-help");
+  if (old) return old.remove();
+  const lines = rows.map(([key, what]) => make("div", {},
+    make("dt", {}, ...key.split("  ").map((each) => make("kbd", {}, each))), make("dd", {}, what)));
+  const close = make("button", { type: "button", class: "ck-close", "aria-label": "Close" }, "×");
+  const card = make("div", { class: "ck-help", role: "dialog", "aria-label": "Keys" },
+    make("div", { class: "ck-help-card" }, make("strong", {}, "Keys"), close, make("dl", {}, ...lines)));
+  card.addEventListener("click", () => { card.remove(); root.focus(); });
+  root.append(card);
+}
+
+/** The name of a pressed key, the same on every keyboard: "c", "Shift+z", "Ctrl+a", "ArrowUp", "1". */
+function keyName(event) {
+  const digit = /^(Digit|Numpad)(\d)$/.exec(event.code);
+  const plain = digit && !event.shiftKey ? digit[2] : event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const shift = event.shiftKey && (plain.length > 1 || /[a-z]/.test(plain)) ? "Shift+" : "";
+  return (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + shift + plain;
+}
+
+/** Run what a key stands for; keys of the screen never reach the notebook. */
+function listen(root, keys, signal) {
+  root.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea");
+    if (event.isComposing || event.altKey || typing) return;
+    const sheet = root.querySelector(".ck-help");
+    const name = keyName(event);
+    const isButton = event.target.matches("button, summary") && (name === " " || name === "Enter");
+    const isSlider = event.target.matches("input") && /^(Arrow|Home|End| )/.test(name);
+    if (sheet) sheet.remove();
+    else if (isButton || isSlider || !keys[name]) return;
+    else if (!(event.repeat && keys[name].once)) keys[name](event);
+    event.preventDefault();
+    event.stopPropagation();
+  }, { signal });
+}
+
+/** Words of 16 bits in a message's buffer, wherever it starts. */
+function words(buffer) {
+  const bytes = new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength);
+  return new Uint16Array(bytes.slice().buffer);
+}
+
+/** A table from uint16 to grey for these limits: black at `low`, white at `high`, in display ranges. */
+function greys(low, high) {
+  const table = new Uint8ClampedArray(65536);
+  const scale = 255 / Math.max(high - low, 1e-3);
+  for (let u = 0; u < 65536; u += 1) table[u] = ((u / 65535) * SPAN - 1 - low) * scale;
+  return table;
+}
+
+/** Paint grey pixels; with a second channel, the first in green and the second in magenta. */
+function paint(canvas, pixels, table, over = null, overTable = null) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  const bytes = image.data;
+  for (let i = 0, j = 0; i < pixels.length; i += 1, j += 4) {
+    const grey = table[pixels[i]];
+    const second = over ? overTable[over[i]] : grey;
+    bytes[j] = second;
+    bytes[j + 1] = grey;
+    bytes[j + 2] = second;
+    bytes[j + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+}
+
+/** A labelled slider. */
+function slider(label, { min, max, step, value, onmove }) {
+  const input = make("input", { type: "range", min, max, step, "aria-label": label, title: label });
+  input.value = value;
+  input.addEventListener("input", () => onmove(Number(input.value)));
+  return { node: make("label", { class: "ck-slider" }, make("span", {}, label), input), input };
+}
+
+/** Two sliders for black and white, in display ranges of the channel. */
+function contrast(limits, redraw) {
+  const set = (name) => (value) => { limits[name] = value; redraw(); };
+  const black = slider("black", { min: -0.5, max: 0.9, step: 0.02, value: limits.low, onmove: set("low") });
+  const white = slider("white", { min: 0.1, max: 3.5, step: 0.02, value: limits.high, onmove: set("high") });
+  return make("span", { class: "ck-contrast" }, black.node, white.node);
+}
+
+/** A bar of counts by answer, each with its letter. */
+function progressBar(styles, counts, n) {
+  const bar = make("div", { class: "ck-bar", role: "img", "aria-label": `${n - counts[""]} of ${n} answered` });
+  const text = make("span", { class: "ck-count" }, make("b", {}, `${n - counts[""]}`), ` of ${n}`);
+  for (const [name, { letter, color }] of Object.entries(styles)) {
+    bar.append(make("i", { style: `width:${(100 * counts[name]) / Math.max(n, 1)}%;background:${color}` }));
+    text.append(make("span", { class: "ck-tally" }, make("span", { class: "ck-badge", style: `--ck-answer:${color}` }, letter), ` ${counts[name]} ${name}`));
+  }
+  return [bar, text];
+}
+
+/** A place in a scrolling box, from where the pointer is. */
+function spot(box, event) {
+  const edge = box.getBoundingClientRect();
+  return { x: event.clientX - edge.left + box.scrollLeft, y: event.clientY - edge.top + box.scrollTop };
+}
+
+/** Drag a rectangle over a box: `onmove(rectangle)` while it grows, `onend(moved, rectangle)` when it is let go. */
+function rubberBand(box, down, onmove, onend) {
+  const from = spot(box, down);
+  const band = make("div", { class: "ck-band" });
+  const stop = new AbortController();
+  let drawn = null;
+  const move = (event) => {
+    const to = spot(box, event);
+    if (!drawn && Math.hypot(to.x - from.x, to.y - from.y) < 5) return;
+    drawn = { left: Math.min(from.x, to.x), top: Math.min(from.y, to.y), width: Math.abs(to.x - from.x), height: Math.abs(to.y - from.y) };
+    if (!band.isConnected) {
+      box.append(band);
+      box.setPointerCapture(down.pointerId);
+    }
+    for (const [name, value] of Object.entries(drawn)) band.style[name] = `${value}px`;
+    onmove(drawn);
+  };
+  const up = () => {
+    stop.abort();
+    band.remove();
+    onend(drawn !== null, drawn);
+  };
+  box.addEventListener("pointermove", move, { signal: stop.signal });
+  for (const end of ["pointerup", "pointercancel"]) box.addEventListener(end, up, { signal: stop.signal });
+}
+
+/** Whether an element touches a rectangle of the box that holds it. */
+function touches(node, { left, top, width, height }) {
+  const across = node.offsetLeft < left + width && node.offsetLeft + node.offsetWidth > left;
+  return across && node.offsetTop < top + height && node.offsetTop + node.offsetHeight > top;
+}

@@ -1,0 +1,59 @@
+"""What all screens share: their front end, messages in and out, and errors that are shown."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import anywidget
+
+from cellkit.tables import UNSURE
+
+HERE = Path(__file__).parent
+COLOURS = ("#0072B2", "#D55E00", "#F0E442")  # Okabe and Ito: blue, vermillion, yellow
+Handler = Callable[[dict], None]
+
+
+def front_end(*names: str) -> str:
+    """Return the ES module of a screen: what all share, then its own parts."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", *names))
+
+
+def answer_styles(classes: tuple[str, str]) -> dict[str, dict[str, str]]:
+    """Return letter and colour of every answer: never colour alone."""
+    letters = (classes[0][0].upper(), "X", "?")
+    named = zip((*classes, UNSURE), letters, COLOURS, strict=True)
+    return {name: {"letter": letter, "color": color} for name, letter, color in named}
+
+
+class Screen(anywidget.AnyWidget):
+    """A screen: the browser sends what is meant, `{"op": "label", ...}`, and draws what comes back.
+
+    The browser asks with `{"op": "ready"}` when it is drawn, so that a page that is opened again is filled again.
+    A subclass gives its `_esm` and one method for each op in `handlers`.
+    """
+
+    _esm = "export default { render() {} }"
+    _css = (HERE / "screens.css").read_text(encoding="utf-8")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.RLock()
+        self.on_msg(self._receive)
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return what answers each op."""
+        raise NotImplementedError
+
+    def _receive(self, _: object, message: dict, buffers: list) -> None:
+        """Answer one message; an error goes to the screen and to the log, never to nowhere."""
+        with self._lock:
+            try:
+                self.handlers()[message["op"]](message)
+            except Exception as error:
+                logging.getLogger(__name__).exception("%s failed", message.get("op"))
+                self.refuse(message, str(error) or type(error).__name__)
+
+    def refuse(self, message: dict, reason: str) -> None:
+        """Say on the screen why something was not done."""
+        self.send({"op": "error", "text": reason})
