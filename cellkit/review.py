@@ -1,6 +1,5 @@
 """Look and judge: the audit that tells how good a network is, and what the network got wrong."""
 
-from datetime import UTC, datetime
 from zlib import crc32
 
 import numpy as np
@@ -71,7 +70,6 @@ def draw_audit(
     side_um = np.asarray(CubeGeometry().extent) * study.settings.diameter_um
     drawn = draw_strata(frame, n, train_share=train_share, side_um=side_um, rng=rng)
     record = {
-        "drawn_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": int(seed),
         "frame": frame_hashes(frame[frame["role"].isin(drawn["role"])]),
         "strata": {

@@ -66,7 +66,7 @@ def _groups(
     if len(roles) == 2:
         train = min(round(n * train_share), most_places(roles["train"], side_um))
         places = {"judge": n - train * (train >= LEAST), "train": train * (train >= LEAST)}
-    groups = {}
+    groups: dict[str, tuple[pd.Index, int]] = {}
     for role, k in places.items():
         part = roles[role]
         own = k >= OWN_STRATA * part["animal"].nunique()
@@ -124,16 +124,16 @@ def _draw_group(
         yield f"p {names[h]:g} to {names[h + 1]:g}", rows, rows[every]
 
 
-def steps_of(p: np.ndarray, k: int) -> list[float]:
-    """Return the steps of `p` that divide a group for `k` draws, as far as no stratum gets too small."""
+def steps_of(p: np.ndarray, k: int, *, least: int = SMALL_STRATUM) -> list[float]:
+    """Return the steps of `p` that divide a group for `k` draws; no part is smaller than `least`."""
     edges = list(STEPS)
     while edges:
         sizes = np.bincount(np.digitize(p, edges), minlength=len(edges) + 1)
-        if sizes.min() >= SMALL_STRATUM and len(sizes) <= k // LEAST:
+        if sizes.min() >= least and len(sizes) <= k // LEAST:
             break
-        least = int(np.argmin(sizes))
-        below = least == len(edges) or (least > 0 and sizes[least - 1] < sizes[least + 1])
-        del edges[least - 1 if below else least]
+        h = int(np.argmin(sizes))
+        below = h == len(edges) or (h > 0 and sizes[h - 1] < sizes[h + 1])
+        del edges[h - 1 if below else h]
     return edges
 
 

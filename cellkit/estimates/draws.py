@@ -129,14 +129,19 @@ def wilson(k: float, n: float, *, t: float = Z) -> Interval:
     return Interval(p, min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half)))
 
 
-def spread(values: np.ndarray, design: Design) -> Spread:
-    """Return the stratified mean of `values`, shape (n,), with finite-population variance and t degrees."""
+def spread(values: np.ndarray, design: Design, *, finite: bool = True) -> Spread:
+    """Return the stratified mean of `values`, shape (n,), with its variance and t degrees.
+
+    With `finite` it is about just these candidates: once all are measured, the variance is zero. Without,
+    they are themselves a sample of what a network will meet.
+    """
     values, n = np.asarray(values, dtype="float64"), design.drawn
     share = design.sizes / design.sizes.sum()
     mean = np.bincount(design.stratum, weights=values, minlength=len(n)) / n
     squares = np.bincount(design.stratum, weights=(values - mean[design.stratum]) ** 2, minlength=len(n))
     free = np.maximum(n - 1, 1)
-    part = share**2 * (1 - n / design.sizes) * squares / free / n
+    left = 1 - n / design.sizes if finite else 1.0
+    part = share**2 * left * squares / free / n
     variance = float(part.sum())
     degrees = variance**2 / float((part**2 / free).sum()) if variance > 0 else np.inf
     return Spread(float(share @ mean), variance, degrees)

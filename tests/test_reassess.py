@@ -1,0 +1,197 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import answer, make_study, second_network
+
+from cellkit.assessment import assess_places, design_of, own_strata
+from cellkit.estimates import METRICS
+from cellkit.reassess import assess, compare, counts
+from cellkit.review import audit_queue, draw_audit
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study with an audit of 400 places that is answered."""
+    study = make_study(tmp_path_factory.mktemp("audited") / "study", n=2000)
+    draw_audit(study, 400)
+    answer(study, audit_queue(study))
+    return study
+
+
+def true_metrics(study, images):
+    table = study.candidates()
+    table = table[table["image"].isin(images)]
+    hits = (table["cell"] & table["called"]).sum()
+    precision, recall = hits / table["called"].sum(), hits / table["cell"].sum()
+    return {"precision": precision, "recall": recall, "F1": 2 / (1 / precision + 1 / recall)}
+
+
+def test_the_headline_is_over_animals_that_judge_and_holds_the_truth(study):
+    found = assess(study, "net-a")
+    assert found.over == "animals that judge"
+    assert set(found.places["animal"]) == {"animal-3"}
+    assert found.metrics["over"].unique().tolist() == ["animals that judge", "all animals"]
+    for name, true in true_metrics(study, ["animal-3"]).items():
+        assert found.interval(name).low <= true <= found.interval(name).high, name
+    over_all = found.metrics[found.metrics["over"] == "all animals"].set_index("metric")
+    for name, true in true_metrics(study, study.names).items():
+        assert over_all.loc[name, "low"] <= true <= over_all.loc[name, "high"], name
+
+
+def test_the_confusion_counts_answers_and_weighted_the_candidates(study):
+    found = assess(study, "net-a")
+    assert found.confusion.to_numpy().sum() == len(found.places) == 280
+    assert found.weighted.to_numpy().sum() == pytest.approx(2000)
+    called = found.weighted["called cell"]
+    assert found.interval("precision").value == pytest.approx(called["cell"] / called.sum())
+    n = found.metrics.set_index(["over", "metric"]).loc["animals that judge", "n"]
+    assert n["accuracy"] == 280
+    assert n["recall"] == found.confusion.loc["cell"].sum()
+
+
+def test_notes_say_what_the_numbers_do_not(study):
+    notes = assess(study, "net-a").notes
+    assert notes == (
+        "Recall is among the candidates: cells that the detector missed are not in it.",
+        "The intervals hold for this animal; other animals differ more.",
+    )
+
+
+def test_open_unsure_and_changed_answers_are_told(tmp_path):
+    study = make_study(tmp_path / "study", animals=(("animal-1", "train"),))
+    draw_audit(study, 150)
+    queue = audit_queue(study)
+    answer(study, queue.head(140))
+    study.ledger("me").add(queue.iloc[[0, 1]].assign(answer="unsure"))
+    study.ledger("me").add(queue.iloc[[5]].assign(answer="unsure", origin="category"))
+    found = assess(study, "net-a")
+    assert found.over == "all animals"
+    assert found.notes[1:] == (
+        "No animal is kept for judging: networks may have trained on these, so the numbers are optimistic.",
+        "The intervals hold for this animal; other animals differ more.",
+        "138 answers measure; with fewer than 200 the intervals are rough.",
+        "10 of the audit's 150 places wait for an answer.",
+        "2 answers are unsure; they count as not given.",
+        "1 answers were changed later; the first, blind ones measure.",
+    )
+    assert found.places["weight"].sum() == pytest.approx(600), "the answered stand for the others"
+
+
+def test_an_audit_without_answers_measures_nothing(tmp_path):
+    study = make_study(tmp_path / "study")
+    message = r"^Every stratum of an audit needs 2 answers; .* has 0 for .*review\.audit_queue\(study\)\.$"
+    draw_audit(study, 100)
+    with pytest.raises(ValueError, match=message):
+        assess(study)
+
+
+def test_an_assessment_is_plain_json_and_a_page(study):
+    found = assess(study, "net-a")
+    record = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    assert record["name"] == "net-a"
+    assert record["f1"]["value"] == pytest.approx(found.interval("F1").value)
+    assert "<table" in found._repr_html_()
+
+
+def test_a_better_network_is_said_to_be_better_and_by_how_much(study, monkeypatch):
+    other = second_network(monkeypatch, study, better=2.0)
+    found = compare(study, ["net-a", other])
+    assert found.table.columns.tolist() == ["net-a", "net-b", "net-b − net-a"]
+    assert found.table.index.tolist() == list(METRICS)
+    f1 = found.differences.set_index("metric").loc["F1"]
+    assert f1["low"] > 0
+    by = f"{f1['low']:.3f} to {f1['high']:.3f} F1 on animals that never trained (alone right at "
+    assert found.verdict.startswith(f"net-b is better than net-a by {by}")
+    assert found.mcnemar.only_second > found.mcnemar.only_first
+    swapped = compare(study, [other, "net-a"])
+    assert swapped.verdict.startswith(f"net-a is worse than net-b by {f1['low']:.3f} to {f1['high']:.3f} F1 ")
+
+
+def test_networks_that_differ_by_chance_cannot_be_told_apart(study, monkeypatch):
+    other = second_network(monkeypatch, study, better=0.1)
+    found = compare(study, ["net-a", other])
+    assert found.verdict.startswith(
+        "net-b and net-a cannot be told apart on animals that never trained: F1 differs"
+    )
+    assert found.verdict.endswith("; some more would.")
+    assert found.mcnemar.only_second < 6, "control: an interval above 0 that rests on too few places"
+    same = second_network(monkeypatch, study, better=0.0, name="net-c")
+    expected = "net-c and net-a call all 280 places alike, on animals that never trained."
+    assert compare(study, ["net-a", same]).verdict == expected
+
+
+def test_a_paired_difference_is_known_better_than_either_number(study, monkeypatch):
+    other = second_network(monkeypatch, study, better=0.5)
+    found = compare(study, ["net-a", other])
+    difference = found.differences.set_index("metric").loc["F1"]
+    alone = found.assessments[0].interval("F1").half_width
+    assert (difference["high"] - difference["low"]) / 2 < 0.7 * alone
+
+
+def test_a_comparison_needs_two_networks(study):
+    message = (
+        r"^A comparison needs two different networks; got net-a\. "
+        r"For one alone there is assess\(study, network\)\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        compare(study, ["net-a", "net-a"])
+
+
+def test_counts_are_corrected_where_the_naive_ones_are_off(tmp_path):
+    study = make_study(tmp_path / "study", n=3000, share=0.05, seed=3)
+    draw_audit(study, 500)
+    answer(study, audit_queue(study))
+    table = counts(study, "net-a").set_index("animal")
+    true = study.candidates().groupby("image")["cell"].sum()
+    true["all"] = true.sum()
+    assert (table["low"] <= true).all()
+    assert (true <= table["high"]).all()
+    assert table.index.tolist() == ["animal-1", "animal-2", "animal-3", "all"]
+    assert table["naive"]["all"] == study.candidates()["called"].sum()
+    for name in table.index:
+        assert table["low"][name] <= table["corrected"][name] <= table["high"][name]
+    assert table["note"].tolist() == [
+        "assumes equal error rates in all animals; without cells that the detector missed",
+        "assumes equal error rates in all animals; without cells that the detector missed",
+        "from 350 answers there; without cells that the detector missed",
+        "from 500 answers there; without cells that the detector missed",
+    ]
+
+
+def test_counts_of_animals_without_an_audit_take_the_rates_of_the_others(tmp_path):
+    study = make_study(tmp_path / "study", n=1000)
+    draw_audit(study, 200, train_share=0.0)
+    answer(study, audit_queue(study))
+    table = counts(study, "net-a").set_index("animal")
+    assumed = table["note"].str.startswith("assumes equal error rates in all animals")
+    assert assumed.to_dict() == {"animal-1": True, "animal-2": True, "animal-3": False, "all": True}
+    assert table["corrected"]["all"] == pytest.approx(750, abs=120)
+
+
+def places_of(**columns):
+    n = max(map(len, columns.values()))
+    base = {"answer": "cell", "now": "cell", "p": 0.9, "called": True, "weight": 10.0, "stratum": "s"}
+    base |= {"animal": "a", "role": "judge"}
+    return pd.DataFrame({name: columns.get(name, [value] * n) for name, value in base.items()})
+
+
+def test_animals_that_share_strata_have_no_metrics_of_their_own():
+    shared = places_of(animal=["a", "a", "b", "b"])
+    assert not own_strata(shared, "a")
+    apart = shared.assign(stratum=["s", "s", "t", "t"])
+    assert own_strata(apart, "a")
+    assert not own_strata(apart, "a", least=3)
+    found = assess_places(apart, network="n", audit="audit", classes=("cell", "artefact"))
+    assert set(found.per_animal["animal"]) == {"a", "b"}
+    found = assess_places(shared, network="n", audit="audit", classes=("cell", "artefact"))
+    assert found.per_animal.empty
+
+
+def test_nothing_called_is_no_precision_and_no_crash():
+    places = places_of(called=[False] * 6, p=[0.1] * 6)
+    found = assess_places(places, network="n", audit="audit", classes=("cell", "artefact"))
+    assert np.isnan(found.interval("precision").value)
+    assert found.as_dict()["metrics"][0]["value"] is None
+    assert design_of(places).weights.tolist() == [10.0] * 6
