@@ -24,7 +24,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["networks.fit", "networks.predict"],
     ["networks"],
     ["sampling", "audits"],
-    ["batches", "balance", "labelled"],
+    ["batches", "balance", "labelled", "assessment"],
     ["detect", "review", "annotate", "retrain", "reassess"],
     ["plots"],
     ["report"],

@@ -115,7 +115,7 @@ def test_networks_that_differ_by_chance_cannot_be_told_apart(study, monkeypatch)
     assert found.verdict.startswith(
         "net-b and net-a cannot be told apart on animals that never trained: F1 differs"
     )
-    assert found.verdict.endswith("; some more would.")
+    assert found.verdict.endswith(" more answers would.")
     assert found.mcnemar.only_second < 6, "control: an interval above 0 that rests on too few places"
     same = second_network(monkeypatch, study, better=0.0, name="net-c")
     expected = "net-c and net-a call all 280 places alike, on animals that never trained."
