@@ -7,9 +7,10 @@ import pytest
 
 FLOORS = [  # lowest first; modules in one row may not import one another
     ["tables"],
-    ["blocks"],
-    ["disk", "cubes", "augment", "match", "estimates", "strata"],
-    ["settings"],
+    ["blocks", "smoothing"],
+    ["blobs"],
+    ["ranking", "disk", "cubes", "augment", "match", "estimates", "strata"],
+    ["settings", "sweep"],
     ["images", "ledger"],
     ["holdings"],
     ["state"],

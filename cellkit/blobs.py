@@ -1,0 +1,247 @@
+"""Bright blobs of about one cell's diameter: where they are, how far each stands out, how wide it is.
+
+A blob is a maximum, in its plane, of the difference of two smoothings (the *height*). It is a peak if it is a
+maximum along z too; else it is a shoulder: a further cell in a row along z that the microscope drew into one
+streak shows no maximum of its own. All that decides about a blob lies within the margin around a block, so
+that a volume cut into blocks gives the same blobs, bit for bit.
+"""
+
+from dataclasses import dataclass, replace
+from math import floor, log, sqrt
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.ndimage import label
+
+from cellkit.smoothing import Count, cell_means, pool, reach, smooth, smoothing_steps
+from cellkit.tables import ZYX
+
+VOXELS_PER_DIAMETER = 4
+CENTRE_SIGMA, SURROUND_SIGMA = 0.2, 0.4
+BEND = 0.5
+COLUMN = 1.5
+SHOULDER = 0.35
+PLATEAU, PLATEAU_VOXELS = 1.2, 4
+PROFILE = 0.8
+NOISE_CELL = 2.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The working grid of one image, along z, y, x; lengths but `image_shape` are working voxels.
+
+    A working voxel of `voxel_um` is the mean of `binning` voxels; `centre` and `surround` are the variances
+    of the two smoothings; a `noise_cell` shares one estimate of the noise; blocks need a `margin` around.
+    """
+
+    image_shape: Count
+    shape: Count
+    binning: Count
+    voxel_um: ZYX
+    diameter_um: float
+    centre: ZYX
+    surround: ZYX
+    noise_cell: Count
+    margin: Count
+
+    def within(self, diameters: float) -> Count:
+        """Return how many whole voxels lie within so many diameters: none along an axis of one voxel."""
+        counts = (floor(diameters * self.diameter_um / v + 1e-9) for v in self.voxel_um)
+        return tuple(c if n > 1 else 0 for c, n in zip(counts, self.shape, strict=True))
+
+
+class Blobs(NamedTuple):
+    """Blobs, one row each, and the noise of the cells that they lie in.
+
+    `centre` (n, 3) in voxels of the image; `height` (n,) above the surroundings in grey values; `roundness`
+    (n,) from 0, a line or an edge, to 1; `shoulder` (n,) bool; `diameter_um` (n,); `noise` (z, y, x), the
+    mean size of the height in each noise cell, in grey values; `span` (2,), least and greatest grey value.
+    """
+
+    centre: np.ndarray
+    height: np.ndarray
+    roundness: np.ndarray
+    shoulder: np.ndarray
+    diameter_um: np.ndarray
+    noise: np.ndarray
+    span: np.ndarray
+
+
+def working_grid(image_shape: Count, voxel_um: ZYX, diameter_um: float) -> Grid:
+    """Choose the working grid for cells of `diameter_um` in an image of so many voxels (z, y, x)."""
+    binning = tuple(
+        max(1, floor(diameter_um / v / VOXELS_PER_DIAMETER)) if n > 1 else 1
+        for v, n in zip(voxel_um, image_shape, strict=True)
+    )
+    shape = tuple(-(-n // b) for n, b in zip(image_shape, binning, strict=True))
+    voxel = tuple(b * v for b, v in zip(binning, voxel_um, strict=True))
+
+    def variance(share: float) -> ZYX:
+        return tuple(share * (diameter_um / v) ** 2 * (n > 1) for v, n in zip(voxel, shape, strict=True))
+
+    centre, surround = variance(CENTRE_SIGMA**2), variance(SURROUND_SIGMA**2 - CENTRE_SIGMA**2)
+    cell = tuple(max(1, round(NOISE_CELL * diameter_um / v)) for v in voxel)
+    grid = Grid(image_shape, shape, binning, voxel, diameter_um, centre, surround, cell, (0, 0, 0))
+    return replace(grid, margin=_margin(grid))
+
+
+def _margin(grid: Grid) -> Count:
+    """Return how far the filters reach and, behind them, a column, a plateau and a profile."""
+    inner, outer = ([reach(smoothing_steps(v)) for v in axes] for axes in (grid.centre, grid.surround))
+    column, plateau, profile = (grid.within(share) for share in (COLUMN, PLATEAU, PROFILE))
+    z = inner[0] + max(outer[0] + max(1, column[0]), plateau[0])
+    y, x = (inner[a] + max(outer[a] + 2, plateau[a] + profile[a] + 2) for a in (1, 2))
+    return (z if grid.shape[0] > 1 else 0), y, x
+
+
+def find_blobs(raw: np.ndarray, grid: Grid, start: Count) -> Blobs:
+    """Find the blobs of one block.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (z, y, x)
+        The block with `grid.margin` working voxels around it, each `grid.binning` voxels; mirrored where it
+        reaches over the image's border.
+    grid : Grid
+        From `working_grid`.
+    start : tuple of 3 int
+        The block's first working voxel in the image, without the margin; a multiple of `grid.noise_cell`.
+
+    Returns
+    -------
+    Blobs
+        In the order of their places; those that hardly stand out from the noise around are left out.
+    """
+    values = pool(raw, grid.binning)
+    inner = smooth(values, grid.centre)
+    height = smooth(inner, grid.surround)
+    np.subtract(inner, height, out=height)
+    core = _core(values.shape, grid, start)
+    noise = cell_means(np.abs(height[core]), grid.noise_cell)
+    span = np.array([values[core].min(), values[core].max()])
+    _lower_outside(height, grid, start)
+    place, shoulder = _peaks(height, core, noise, grid)
+    peak = height[tuple(place.T)]
+    kept = peak > 1e-5 * np.abs(inner[tuple(place.T)])
+    place, shoulder, peak = place[kept], shoulder[kept], peak[kept]
+    shift = _to_plateaus(values, place, _to_tops(height, place), grid)
+    roundness, diameter_um = _shapes(inner, place + np.rint(shift).astype(np.int64), grid)
+    centre = ((place + start - grid.margin) + shift + 0.5) * grid.binning - 0.5
+    centre = np.clip(centre, 0, np.subtract(grid.image_shape, 1))
+    return Blobs(centre, peak, roundness, shoulder, diameter_um, noise, span)
+
+
+def _core(shape: Count, grid: Grid, start: Count) -> tuple[slice, slice, slice]:
+    axes = zip(shape, grid.margin, grid.shape, start, strict=True)
+    return tuple(slice(m, m + min(n - 2 * m, size - first)) for n, m, size, first in axes)
+
+
+def _lower_outside(height: np.ndarray, grid: Grid, start: Count) -> None:
+    """Let no mirrored voxel outside the image compete with those inside."""
+    for axis, (margin, first, size) in enumerate(zip(grid.margin, start, grid.shape, strict=True)):
+        before, after = max(0, margin - first), margin + size - first
+        height[(slice(None),) * axis + (slice(0, before),)] = -np.inf
+        height[(slice(None),) * axis + (slice(after, None),)] = -np.inf
+
+
+def _peaks(
+    height: np.ndarray, core: tuple[slice, slice, slice], noise: np.ndarray, grid: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places (n, 3) that stand out from the noise and top their plane, and which are shoulders."""
+    top = cv2.dilate(height.reshape(-1, height.shape[2]), np.ones((3, 3), np.uint8)).reshape(height.shape)
+    place = np.argwhere(height[core] == top[core])
+    stands_out = height[core][tuple(place.T)] > noise[tuple((place // grid.noise_cell).T)]
+    place = place[stands_out] + grid.margin
+    near, above = _Around(height, place), _Around(top, place)
+    peak = near(0, 0, 0)
+    first = np.ones(len(place), bool)
+    for y, x in [(-1, -1), (-1, 0), (-1, 1), (0, -1)]:
+        first &= near(0, y, x) < peak
+    shoulder, tail = np.zeros(len(place), bool), np.zeros(len(place), bool)
+    if grid.shape[0] > 1:
+        shoulder = (above(-1, 0, 0) >= peak) | (above(1, 0, 0) > peak)
+        for z in range(1, grid.within(COLUMN)[0] + 1):
+            tail |= peak < np.float32(SHOULDER) * np.maximum(above(-z, 0, 0), above(z, 0, 0))
+    kept = first & ~(shoulder & tail)
+    return place[kept], shoulder[kept]
+
+
+class _Around:
+    """Read an array at places that are all moved by one offset."""
+
+    def __init__(self, values: np.ndarray, place: np.ndarray):
+        self.flat = values.ravel()
+        self.strides = np.array([values.shape[1] * values.shape[2], values.shape[2], 1])
+        self.index = place @ self.strides
+
+    def __call__(self, *offset: int) -> np.ndarray:
+        return self.flat[self.index + int(self.strides @ offset)]
+
+
+def _to_tops(height: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Return the way to the top of the parabola through a place and its neighbours on each axis, (n, 3)."""
+    near, shift = _Around(height, place), np.zeros(place.shape)
+    peak = near(0, 0, 0).astype(np.float64)
+    for axis in range(3):
+        if height.shape[axis] == 1:
+            continue
+        before, after = (near(*np.eye(3, dtype=int)[axis] * side).astype(np.float64) for side in (-1, 1))
+        before, after = np.where(np.isinf(before), after, before), np.where(np.isinf(after), before, after)
+        bend = 2 * peak - before - after
+        tops = (bend > 1e-6 * peak) & (before <= peak) & (after <= peak)
+        shift[:, axis] = np.where(tops, (after - before) / (2 * np.where(tops, bend, 1)), 0)
+    return shift
+
+
+def _to_plateaus(values: np.ndarray, place: np.ndarray, shift: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return `shift`, or the way to the middle of the plateau that a place lies on, as in saturated cells."""
+    near = _Around(values, place)
+    sides = [(-1, 0, 1) if n > 1 else (0,) for n in grid.shape]
+    block = np.stack([near(z, y, x) for z in sides[0] for y in sides[1] for x in sides[2]])
+    level = block.max(axis=0)
+    window = np.asarray(grid.within(PLATEAU))
+    for row in np.flatnonzero((block == level).sum(axis=0) >= PLATEAU_VOXELS):
+        box = tuple(slice(p - w, p + w + 1) for p, w in zip(place[row], window, strict=True))
+        regions, _ = label(values[box] == level[row], np.ones((3, 3, 3)))
+        inside = np.argwhere(regions) - window
+        nearest = inside[np.argmin((inside**2).sum(axis=1))] + window
+        plateau = np.argwhere(regions == regions[tuple(nearest)]) - window
+        if len(plateau) >= PLATEAU_VOXELS:
+            shift[row] = plateau.mean(axis=0)
+    return shift
+
+
+def _shapes(inner: np.ndarray, place: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Return roundness, the least bend of any direction over the mean one, and the width at half height."""
+    near = _Around(inner, place)
+    top = near(0, 0, 0)
+    bends = [top - (near(*a) + near(*b)) / 2 for a, b in _opposites(BEND, grid)]
+    mean = sum(bends) / np.float32(len(bends))
+    roundness = np.clip(np.minimum.reduce(bends) / np.where(mean > 0, mean, np.inf), 0, 1)
+    steps = np.arange(1, max(grid.within(PROFILE)) + 2) * min(grid.voxel_um[1:])
+    rings = [_opposites(step / grid.diameter_um, grid) for step in steps]
+    profile = np.stack(
+        [top, *(sum(near(*a) + near(*b) for a, b in ring) / (2 * len(ring)) for ring in rings)]
+    )
+    return roundness, _widths(profile, np.array([0.0, *steps]), grid)
+
+
+def _widths(profile: np.ndarray, radius_um: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return the width at half height of profiles (radii, n), less what the smoothing added to it."""
+    half = (profile[0] + profile.min(axis=0)) / 2
+    outer = np.argmax(profile < half, axis=0)
+    inner, n = np.maximum(outer - 1, 0), np.arange(profile.shape[1])
+    high, low = profile[inner, n].astype(np.float64), profile[outer, n]
+    share = np.where(high > low, (high - half) / np.where(high > low, high - low, 1), 0)
+    width = 2 * (radius_um[inner] + share * (radius_um[outer] - radius_um[inner]))
+    added = 2 * sqrt(2 * log(2)) * CENTRE_SIGMA * grid.diameter_um
+    return np.sqrt(np.maximum(width**2 - added**2, (0.3 * grid.diameter_um) ** 2))
+
+
+def _opposites(diameters: float, grid: Grid) -> list[tuple[Count, Count]]:
+    """Return pairs of opposite offsets at a distance in the plane, in up to four directions."""
+    far = diameters * grid.diameter_um / np.asarray(grid.voxel_um[1:])
+    steps = [(1.0, 0.0), (0.0, 1.0), (sqrt(0.5), sqrt(0.5)), (sqrt(0.5), -sqrt(0.5))]
+    pairs = [tuple(int(v) for v in np.rint(far * step)) for step in steps]
+    return [((0, y, x), (0, -y, -x)) for y, x in pairs]

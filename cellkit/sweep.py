@@ -1,0 +1,191 @@
+"""Go through an image block by block, on several cores; a stopped sweep goes on where it was."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from cellkit.blobs import Blobs, Grid, find_blobs
+from cellkit.blocks import Readable
+from cellkit.disk import fingerprint, write_text, writing
+from cellkit.smoothing import Count
+
+ALL_BLOCKS = 6_000_000
+LEAST_BLOCK = 500_000
+
+
+class Sweep(NamedTuple):
+    """How to go through an image: a frame, blocks of so many working voxels, threads, a place for parts."""
+
+    frame: int
+    block: Count
+    workers: int
+    folder: Path | None
+    progress: bool
+
+
+def sweep(image: Readable, grid: Grid, how: Sweep) -> Blobs:
+    """Find the blobs of a whole image; their order depends on the blocks, nothing else does.
+
+    Raises
+    ------
+    ValueError
+        If the image holds NaN or infinite values.
+    """
+    starts = list(product(*(range(0, n, b) for n, b in zip(grid.shape, how.block, strict=True))))
+    keep = _Parts(
+        how.folder,
+        lambda: fingerprint({"grid": grid, "image": _state(image, grid, how.frame), "block": how.block}),
+    )
+
+    def one(start: Count) -> Blobs:
+        part = keep.read(start)
+        if part is None:
+            part = find_blobs(read_block(image, grid, start, how), grid, start)
+            keep.write(start, part)
+        return part
+
+    bar = tqdm(total=len(starts), unit="block", desc=image.name, disable=not how.progress, leave=False)
+    with bar, _threads(how.workers) as pool:
+        waiting = {pool.submit(one, start): start for start in starts}
+        parts = dict(_finished(waiting, bar))
+    keep.clear()
+    return _joined(parts, grid, how.block)
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Run threads; when the person interrupts, blocks under way are finished and no other is begun."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _finished(waiting: dict[Future, Count], bar: tqdm) -> Iterator[tuple[Count, Blobs]]:
+    found = 0
+    for future in as_completed(waiting):
+        part = future.result()
+        found += len(part.centre)
+        bar.set_postfix(candidates=found, refresh=False)
+        bar.update()
+        yield waiting[future], part
+
+
+def block_shape(grid: Grid, *, workers: int, voxels: Count | None = None) -> Count:
+    """Return the shape of blocks in working voxels, whole noise cells.
+
+    Parameters
+    ----------
+    grid : Grid
+        The image's.
+    workers : int
+        Blocks in memory at a time; together they have about 6 million working voxels.
+    voxels : tuple of 3 int, optional
+        The shape wanted, in voxels of the image; rounded to noise cells.
+    """
+    if voxels is not None:
+        wanted = [v // b for v, b in zip(voxels, grid.binning, strict=True)]
+    else:
+        room = max(LEAST_BLOCK, ALL_BLOCKS // workers)
+        least = 4 * max(1, grid.margin[0])
+        y = x = 1
+        while least * -(-grid.shape[1] // y) * -(-grid.shape[2] // x) > room:
+            y, x = (y + 1, x) if grid.shape[1] / y >= grid.shape[2] / x else (y, x + 1)
+        plane = [-(-grid.shape[1] // y), -(-grid.shape[2] // x)]
+        wanted = [room // (plane[0] * plane[1]), *plane]
+    cells = [max(1, round(w / c)) for w, c in zip(wanted, grid.noise_cell, strict=True)]
+    return tuple(n * c for n, c in zip(cells, grid.noise_cell, strict=True))
+
+
+def read_block(image: Readable, grid: Grid, start: Count, how: Sweep) -> np.ndarray:
+    """Read one block and the margin around it, mirrored where it reaches over the image's border."""
+    box, pads = [], []
+    for axis, (first, size) in enumerate(zip(start, how.block, strict=True)):
+        margin, n, b = grid.margin[axis], grid.image_shape[axis], grid.binning[axis]
+        low = (first - margin) * b
+        high = (min(first + size, grid.shape[axis]) + margin) * b
+        box.append(slice(max(0, low), min(n, high)))
+        pads.append((max(0, -low), max(0, high - n)))
+    raw = image.read("signal", frame=how.frame, box=tuple(box))
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        z, y, x = (int(v[0]) + s.start for v, s in zip(np.nonzero(~np.isfinite(raw)), box, strict=True))
+        raise ValueError(
+            f"An image must hold finite numbers; {image.name} has NaN or infinity at z {z}, y {y}, x {x}. "
+            "Replace such voxels, for example by 0."
+        )
+    return np.pad(raw, pads, mode="symmetric") if np.any(pads) else raw
+
+
+def _state(image: Readable, grid: Grid, frame: int) -> list:
+    """Return what tells one image from another: its shape, and the grey values of a few small boxes."""
+    z, y, x = grid.image_shape
+    firsts = [(i * (z - 1) // 7, i * max(0, y - 128) // 7, i * max(0, x - 128) // 7) for i in range(8)]
+    boxes = [tuple(slice(f, f + n) for f, n in zip(first, (1, 128, 128), strict=True)) for first in firsts]
+    boxes = [
+        tuple(slice(b.start, min(b.stop, n)) for b, n in zip(box, (z, y, x), strict=True)) for box in boxes
+    ]
+    return [
+        frame,
+        grid.image_shape,
+        [fingerprint(image.read("signal", frame=frame, box=box)) for box in boxes],
+    ]
+
+
+def _joined(parts: dict[Count, Blobs], grid: Grid, block: Count) -> Blobs:
+    """Put the rows one after another, and the noise cells side by side."""
+    noise = np.empty([-(-n // c) for n, c in zip(grid.shape, grid.noise_cell, strict=True)], np.float32)
+    for start, part in parts.items():
+        first = [s // c for s, c in zip(start, grid.noise_cell, strict=True)]
+        noise[tuple(slice(f, f + n) for f, n in zip(first, part.noise.shape, strict=True))] = part.noise
+    rows = Blobs(
+        *(np.concatenate(column) for column in zip(*(p[:-2] for p in parts.values()), strict=True)), noise, 0
+    )
+    spans = np.stack([part.span for part in parts.values()])
+    return rows._replace(span=np.array([spans[:, 0].min(), spans[:, 1].max()]))
+
+
+class _Parts:
+    """Files of finished blocks in a folder; parts that another image or other settings made are removed."""
+
+    def __init__(self, folder: Path | None, state: Callable[[], str]):
+        self.folder = folder
+        if folder is None:
+            return
+        told = state()
+        with writing(folder, what="The folder of a sweep"):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / "sweep.txt"
+            if not file.is_file() or file.read_text() != told:
+                self.clear()
+                write_text(file, told)
+
+    def _file(self, start: Count) -> Path:
+        return self.folder / f"part-{'-'.join(map(str, start))}.npz"
+
+    def read(self, start: Count) -> Blobs | None:
+        if self.folder is None or not self._file(start).is_file():
+            return None
+        with np.load(self._file(start), allow_pickle=False) as kept:
+            return Blobs(**{name: kept[name] for name in Blobs._fields})
+
+    def write(self, start: Count, part: Blobs) -> None:
+        if self.folder is not None:
+            file = self._file(start)
+            unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+            with writing(self.folder, what="The folder of a sweep"):
+                with unfinished.open("wb") as out:
+                    np.savez(out, **part._asdict())
+                os.replace(unfinished, file)
+
+    def clear(self) -> None:
+        if self.folder is not None:
+            for file in [*self.folder.glob("part-*.npz"), self.folder / "sweep.txt"]:
+                file.unlink(missing_ok=True)
