@@ -22,11 +22,9 @@ from cellkit.disk import append_text, writing
 from cellkit.match import group_points
 from cellkit.tables import LABEL_COLUMNS, MAY_BE_EMPTY, ORIGINS, check_table, empty_table
 
-UNDO = "undo"
+UNDO, CLEAR = "undo", "clear"
 TEXTS = [name for name, kind in LABEL_COLUMNS.items() if kind == "str"]
-NUMBERS = {
-    name: int if kind == "int64" else (int, float) for name, kind in LABEL_COLUMNS.items() if kind != "str"
-}
+NUMBERS = {name: int if name == "frame" else (int, float) for name in LABEL_COLUMNS if name not in TEXTS}
 GIVEN_COLUMNS = {name: kind for name, kind in LABEL_COLUMNS.items() if name not in {"id", "at", "who"}}
 EMPTY: dict[str, Any] = {"frame": 0, "weight": None, "network": "", "p": None, "batch": "", "replaces": ""}
 Event = dict[str, Any]
@@ -45,7 +43,7 @@ class Ledger:
     who : str
         The person's name, any text.
     answers : tuple of str, optional
-        The only answers that `add` accepts; every answer but "undo" where it is not given.
+        The only answers that `add` accepts; every answer but "undo" and "clear" where it is not given.
     """
 
     def __init__(self, folder: str | os.PathLike[str], who: str, *, answers: tuple[str, ...] | None = None):
@@ -107,20 +105,22 @@ class Ledger:
             return restored
 
     def take_back(self, ids: Collection[str]) -> list[Event]:
-        """Take back these answers of this person, whichever adds they came with; `undo` undoes that."""
+        """Take back these answers of this person, whichever adds they came with; `undo` brings them back."""
         with self._lock:
-            return self._take_back([event for add in self._done for event in add if event["id"] in ids])
+            return self._take_back(
+                [event for add in self._done for event in add if event["id"] in ids], CLEAR
+            )
 
-    def _take_back(self, events: list[Event]) -> list[Event]:
+    def _take_back(self, events: list[Event], how: str = UNDO) -> list[Event]:
         if events:
-            self._write([{**event, "answer": UNDO, "replaces": event["id"]} for event in events])
+            self._write([{**event, "answer": how, "replaces": event["id"]} for event in events])
         return events
 
     def _check_words(self, table: pd.DataFrame) -> None:
         for column, allowed in [("answer", self.answers), ("origin", ORIGINS)]:
-            wrong = ~table[column].isin(allowed) if allowed else table[column] == UNDO
+            wrong = ~table[column].isin(allowed) if allowed else table[column].isin([UNDO, CLEAR])
             if wrong.any():
-                rule = f"must be one of {', '.join(allowed)}" if allowed else f"may be any text but {UNDO}"
+                rule = f"must be one of {', '.join(allowed)}" if allowed else f"may not be {UNDO} or {CLEAR}"
                 row = int(np.argmax(wrong))
                 raise ValueError(
                     f"Every {column} {rule}; row {row} holds {table[column].iloc[row]!r}. Mend it."
@@ -170,7 +170,8 @@ def read_events(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of `tables.LABEL_COLUMNS`; an undo is an event too, with the answer "undo".
+        The columns of `tables.LABEL_COLUMNS`; an event with the answer "undo" or "clear" takes back the
+        one that it `replaces`, be that an answer or another of its kind.
 
     Warns
     -----
@@ -201,11 +202,11 @@ def current_labels(events: pd.DataFrame, *, within_um: float) -> pd.DataFrame:
         The columns of `tables.LABEL_COLUMNS`, in time order.
     """
     undone: set[str] = set()
-    undos = events.loc[events["answer"] == UNDO, ["id", "replaces"]]
-    for event, target in reversed(list(undos.itertuples(index=False, name=None))):
+    takes_back = events["answer"].isin([UNDO, CLEAR])
+    for event, target in reversed(events.loc[takes_back, ["id", "replaces"]].to_numpy().tolist()):
         if event not in undone:
             undone.add(target)
-    standing = events[(events["answer"] != UNDO) & ~events["id"].isin(undone)].reset_index(drop=True)
+    standing = events[~takes_back & ~events["id"].isin(undone)].reset_index(drop=True)
     place = _places(standing, within_um)
     newest = pd.Series(place).drop_duplicates(keep="last").index.to_numpy()
     current, here = standing.loc[newest], place[newest]

@@ -22,6 +22,7 @@ ROLES = ("train", "judge")
 CHANNEL_ROLES = ("signal", "background", "none")
 KEYS = ("version", "task", "classes", "diameter_um", "seed", "images")
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+RESERVED_ANSWERS = (UNSURE, "undo", "clear")
 HEAD = """\
 # A cellkit study. Edit it by hand if you like: lengths are in µm, `voxel_um` is z, y, x, and paths start from
 # this folder. The role of an image is "train" or "judge"; a channel is "signal", "background" or "none".
@@ -123,8 +124,18 @@ def _checked_classes(said: Any) -> tuple[str, str]:
     _need(len(classes) == 2, rule, said, 'As in ["cell", "artefact"].')
     positive, negative = classes
     texts = all(isinstance(name, str) and name.strip() for name in classes)
-    free = texts and not {positive, negative} & {UNSURE, "undo"} and positive != negative
-    _need(free, f"The two `classes` must be different texts, neither {UNSURE} nor undo", said, "Rename one.")
+    free = (
+        texts
+        and positive not in RESERVED_ANSWERS
+        and negative not in RESERVED_ANSWERS
+        and positive != negative
+    )
+    _need(
+        free,
+        f"The two `classes` must be different texts, none of {', '.join(RESERVED_ANSWERS)}",
+        said,
+        "Rename one.",
+    )
     return positive, negative
 
 
