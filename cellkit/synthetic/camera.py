@@ -31,9 +31,9 @@ def _lean_and_blur(channel: np.ndarray, sigma: np.ndarray, tilt: float) -> np.nd
         return ndimage.gaussian_filter(channel, sigma, mode="nearest", truncate=3)
     margin = int(np.ceil(3 * sigma[0] * abs(tilt))) + 2
     padded = np.pad(channel, ((0, 0), (0, 0), (margin, margin)), mode="edge")
-    leaning = _shear(padded, tilt)
-    upright = _shear(ndimage.gaussian_filter(leaning, sigma, mode="nearest", truncate=3), -tilt)
-    return upright[:, :, margin:-margin]
+    upright = _shear(padded, -tilt)
+    leaning = _shear(ndimage.gaussian_filter(upright, sigma, mode="nearest", truncate=3), tilt)
+    return leaning[:, :, margin:-margin]
 
 
 def _shear(channel: np.ndarray, tilt: float) -> np.ndarray:
