@@ -92,10 +92,10 @@ def _open_folder(path: Path) -> Stored:
     return open_planes(sorted(planes, key=natural_order))
 
 
-def natural_order(path: Path) -> list[tuple[int, str]]:
+def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Return a sorting key by which plane2 comes before plane10."""
     parts = re.split(r"(\d+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
 def _open_npy(path: Path) -> Stored:

@@ -88,7 +88,10 @@ class Image:
         """
         channel = self._channel(role)
         if not 0 <= frame < self.frames:
-            raise ValueError(f"{self.name} has {self.frames} frames, counted from 0; got frame {frame}.")
+            raise ValueError(
+                f"The frame must be one of the image's {self.frames}, counted from 0; of {self.name} came "
+                f"frame {frame}. Mend the frame."
+            )
         zyx = self._checked_box(box)
         try:
             block = self.source[frame, channel, *zyx]

@@ -153,10 +153,13 @@ def open_tiff(path: Path) -> Stored:
             stored = series[0].dtype.newbyteorder(tiff.byteorder)
             mapped = np.memmap(path, stored, mode="r", offset=contiguous, shape=shape)
             return Stored(mapped, axes, sides_um, (1,) * len(shape))
-        expected = int(np.prod(shape[:-2]))
-        end = max((_end(page) for page in pages if page is not None), default=0)
-        _check_complete(path, end, sum(page is not None for page in pages), expected)
-        files = [Path(page.parent.filehandle.path) for page in pages if page is not None]
+        there = [page for page in pages if page is not None]
+        files = [Path(page.parent.filehandle.path) for page in there]
+        ends: dict[Path, int] = {path: 0}
+        for page, file in zip(there, files, strict=True):
+            ends[file] = max(ends.get(file, 0), _end(page))
+        for file, end in ends.items():
+            _check_complete(file, end, len(there), int(np.prod(shape[:-2])))
     planes = Planes(pages, files, shape[:-2])
     return Stored(planes, axes, sides_um, planes.chunk)
 
