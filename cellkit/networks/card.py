@@ -1,12 +1,12 @@
 """The card of a network: what it sees, what it was taught and how good it is. Reads without Keras."""
 
-import json
 import re
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from cellkit.cubes import CubeGeometry
+from cellkit.disk import read_json
 from cellkit.networks.architectures import CHANNELS
 from cellkit.tables import CLASSES
 
@@ -114,13 +114,7 @@ def read_card(folder: str | Path) -> NetworkCard:
         raise FileNotFoundError(
             f"A network is a folder with {WEIGHTS} and {CARD}; {folder} has no {CARD}. Copy the whole folder."
         )
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} must be JSON; it cannot be read: {error}. Copy the network again."
-        ) from error
-    return _card_from(stated, path)
+    return _card_from(read_json(path, what="A network's card"), path)
 
 
 def _card_from(stated: Any, path: Path) -> NetworkCard:

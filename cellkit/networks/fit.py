@@ -169,6 +169,12 @@ def _check(model: Any, labelled: TrainingSet, what: str) -> None:
             f"{model.input_shape[1:]} voxels; got cubes of shape {labelled.cubes.shape} and "
             f"{len(labelled.targets)} targets. Cut them with the network's geometry."
         )
+    for start in range(0, len(labelled.cubes), PART):
+        if not np.isfinite(labelled.cubes[start : start + PART]).all():
+            raise ValueError(
+                f"The {what} cubes must be finite; one of the labels {start} to {start + PART - 1} is not. "
+                "Mend its image."
+            )
     if min(positives, negatives) == 0:
         raise ValueError(
             f"The {what} set must have both classes; got {positives} positive and {negatives} negative "

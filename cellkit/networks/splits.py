@@ -52,9 +52,9 @@ def split_groups(
     by = by or ("animal" if several else "space")
     units = _blocks(places, cube_um) if by == "space" else pd.factorize(places["animal"])[0]
     if len(np.unique(units)) < 2:
-        where = "block of space" if by == "space" else "animal"
+        where = "blocks of space" if by == "space" else "animals"
         raise ValueError(
-            f"Training and validation need labels from two {where}s at least; "
+            f"Training and validation need labels from two {where} at least; "
             f"got {len(places)} in one. Label some farther away."
         )
     rng = np.random.default_rng(seed)
