@@ -38,7 +38,7 @@ def _bins(p: np.ndarray, weight: np.ndarray, bins: int) -> tuple[np.ndarray, np.
 
 
 def reliability(y: np.ndarray, p: np.ndarray, weight: np.ndarray, *, bins: int = 10) -> Reliability:
-    """Return the share of positives over bins of equal weight, with Wilson's interval at Kish's sample size.
+    """Return the share of positives over bins of as many answers, with Wilson's interval at Kish's size.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def reliability(y: np.ndarray, p: np.ndarray, weight: np.ndarray, *, bins: int =
         1 / probability of having been drawn.
     """
     weight, p = checked_weights(weight), np.asarray(p, dtype="float64")
-    order, starts = _bins(p, weight, bins)
+    order, starts = _bins(p, np.ones(len(p)), bins)
     w = weight[order]
     mass = np.add.reduceat(w, starts)
     mean = np.add.reduceat(w * p[order], starts) / mass

@@ -1,0 +1,192 @@
+"""Figures of numbers: curves, confusion, precision and recall, calibration, counts, balance."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cellkit.assessment import Assessment
+from cellkit.balance import Balance
+from cellkit.estimates import reliability
+from cellkit.plots.style import FOUND, INK, NEGATIVE, POSITIVE, TOTAL, bare, dress, new_axes, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_curves(history: pd.DataFrame, *, metric: str = "loss", ax: "Axes | None" = None) -> "Axes":
+    """Draw a training curve: the labels that train, those held out, and the epoch that was kept.
+
+    Parameters
+    ----------
+    history : DataFrame
+        A row an epoch: `epoch`, `val_loss`, and the metric with and without `val_`.
+    metric : str
+        "loss", "f1", "accuracy", "precision" or "recall".
+    """
+    ax = new_axes(ax)
+    epoch = history["epoch"].to_numpy()
+    for name, label, colour in [(metric, "train", INK), (f"val_{metric}", "held out", POSITIVE)]:
+        values = history[name].to_numpy()
+        ax.plot(epoch, values, color=colour, linewidth=2, marker="o" if len(epoch) < 4 else "", label=label)
+    best = int(history["val_loss"].idxmin())
+    ax.axvline(history["epoch"][best], color=INK, linewidth=1, linestyle=":")
+    ax.plot(history["epoch"][best], history[f"val_{metric}"][best], "o", color=POSITIVE, markersize=7)
+    ax.set(xlabel="epoch", ylabel=metric, title=f"Best: epoch {history['epoch'][best]}")
+    ax.legend(frameon=False, labelcolor=INK, fontsize=9)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return dress(ax)
+
+
+def plot_confusion(assessment: Assessment, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the four categories: answers, and the candidates they stand for; right is blue, wrong orange."""
+    ax = bare(new_axes(ax, size=(4.2, 3.4)))
+    answers, standing = assessment.confusion.to_numpy(), assessment.weighted.to_numpy()
+    share = standing / max(standing.sum(), 1)
+    for row in range(2):
+        for column in range(2):
+            colour = POSITIVE if row == column else NEGATIVE
+            strength = 0.1 + 0.25 * np.sqrt(share[row, column])
+            ax.add_patch(_square(column, row, colour, strength))
+            write(ax, column, row - 0.08, f"{answers[row, column]}", fontsize=20, ha="center", va="center")
+            stands = f"stands for {standing[row, column]:,.0f}"
+            write(ax, column, row + 0.24, stands, ha="center", va="center")
+    ax.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5), xticks=[0, 1], yticks=[0, 1])
+    ax.set_xticklabels(assessment.confusion.columns)
+    ax.set_yticklabels(assessment.classes, rotation=90, va="center")
+    ax.set(xlabel="network", ylabel="person", title=f"{assessment.network}, {assessment.over}")
+    ax.tick_params(length=0)
+    return ax
+
+
+def _square(x: int, y: int, colour: str, strength: float):
+    from matplotlib.patches import FancyBboxPatch
+
+    shape = "round,pad=0,rounding_size=0.06"
+    return FancyBboxPatch(
+        (x - 0.46, y - 0.46), 0.92, 0.92, boxstyle=shape, color=colour, alpha=strength, lw=0
+    )
+
+
+def plot_precision_recall(assessment: Assessment, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw precision against recall over all thresholds; the dot with its intervals is the one in use."""
+    ax = new_axes(ax)
+    places = assessment.places.sort_values("p", ascending=False)
+    weight = places["weight"].to_numpy()
+    hits, called = np.cumsum(weight * places["cell"]), np.cumsum(weight)
+    last = np.append(np.diff(places["p"]) != 0, True)
+    recall, precision = (hits / max(hits.iloc[-1], 1))[last], (hits / called)[last]
+    _f1_lines(ax)
+    ax.step(recall, precision, where="post", color=POSITIVE, linewidth=2)
+    at, height = assessment.interval("recall"), assessment.interval("precision")
+    if np.isfinite(at.value) and np.isfinite(height.value):
+        ax.errorbar(
+            at.value, height.value, xerr=[[at.value - at.low], [at.high - at.value]],
+            yerr=[[height.value - height.low], [height.high - height.value]],
+            fmt="o", color=NEGATIVE, markersize=7, elinewidth=1.5, capsize=3,
+        )  # fmt: skip
+    ax.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall (of the candidates)", ylabel="precision")
+    ax.set_title(f"{assessment.network}, {assessment.over}")
+    return ax
+
+
+def _f1_lines(ax: "Axes") -> None:
+    for f1 in (0.3, 0.5, 0.7, 0.9):
+        recall = np.linspace(f1 / (2 - f1) + 1e-6, 1, 100)
+        ax.plot(recall, f1 * recall / (2 * recall - f1), color=INK, linewidth=0.7, alpha=0.5)
+        write(ax, 1.025, f1 / (2 - f1), f"F1 {f1}", fontsize=7, va="center")
+
+
+def plot_calibration(assessment: Assessment, *, bins: int = 8, ax: "Axes | None" = None) -> "Axes":
+    """Draw how often candidates of like `p` are cells, with intervals; on the line, `p` can be believed."""
+    ax = new_axes(ax)
+    places = assessment.places
+    found = reliability(
+        places["cell"].to_numpy(), places["p"].to_numpy(), places["weight"].to_numpy(), bins=bins
+    )
+    ax.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle="--")
+    error = [found.share - found.low, found.high - found.share]
+    ax.errorbar(found.p, found.share, yerr=error, fmt="o", color=POSITIVE, elinewidth=1.5, capsize=3)
+    ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    ax.set(xlabel="p, mean of the bin", ylabel=f"share of {assessment.classes[0]}")
+    value, chance = assessment.calibration
+    ax.set_title(f"{assessment.network}: error {value:.3f}, by chance up to {chance:.3f}")
+    return ax
+
+
+def plot_counts(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the corrected counts of `reassess.counts` with intervals, and the naive ones beside them."""
+    animals = table[table["animal"] != "all"].reset_index(drop=True)
+    ax = new_axes(ax, size=(5.2, 1.3 + 0.45 * len(animals)))
+    row = np.arange(len(animals))
+    assumed = animals["note"].str.startswith("assumes").to_numpy()
+    error = np.stack([animals["corrected"] - animals["low"], animals["high"] - animals["corrected"]])
+    for which, face, label in [
+        (~assumed, POSITIVE, "corrected"),
+        (assumed, "none", "corrected by all animals"),
+    ]:
+        if which.any():
+            ax.errorbar(
+                animals["corrected"][which], row[which], xerr=error[:, which], fmt="o", color=POSITIVE,
+                markerfacecolor=face, markersize=7, elinewidth=2, capsize=4, label=label,
+            )  # fmt: skip
+    ax.plot(animals["naive"], row, "x", color=NEGATIVE, markersize=7, markeredgewidth=2, label="naive")
+    ax.set(yticks=row, ylim=(len(animals) - 0.5, -0.5), xlabel="cells")
+    ax.set_yticklabels(animals["animal"])
+    ax.set_xlim(0, 1.05 * max(animals["high"].max(), animals["naive"].max(), 1))
+    every = table[table["animal"] == "all"].iloc[0]
+    ax.set_title(f"All: {every['corrected']:,} ({every['low']:,} to {every['high']:,})")
+    ax.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=3)
+    return ax
+
+
+def plot_balance(balance: Balance, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw the labels that may train, by category."""
+    ax = new_axes(ax, size=(4.6, 2.2))
+    counts = balance.of("category")
+    row = np.arange(len(counts))
+    colours = [POSITIVE if name.startswith("correct") else NEGATIVE for name in counts.index]
+    ax.barh(row, counts.to_numpy(), color=colours, alpha=0.75, height=0.62)
+    for y, n in zip(row, counts.to_numpy(), strict=True):
+        write(ax, n, y, f" {n}", va="center")
+    ax.set(yticks=row, ylim=(len(counts) - 0.4, -0.6), xlim=(0, 1.15 * max(counts.max(), 5)))
+    ax.set_xlabel("labels that may train")
+    ax.set_yticklabels(counts.index)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def plot_probabilities(calls: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw how many candidates have which `p`, by the network's call; `calls` has columns `p, called`."""
+    ax = new_axes(ax)
+    edges = np.linspace(0, 1, 41)
+    called = calls["called"].to_numpy(bool)
+    parts = [calls["p"].to_numpy()[called], calls["p"].to_numpy()[~called]]
+    labels = [f"called: {called.sum():,}", f"not called: {(~called).sum():,}"]
+    ax.hist(parts, bins=edges, stacked=True, color=[POSITIVE, NEGATIVE], alpha=0.75, label=labels)
+    ax.set_yscale("log")
+    ax.set(xlim=(0, 1), xlabel="p", ylabel="candidates")
+    ax.legend(frameon=False, labelcolor=INK, fontsize=9)
+    ax.tick_params(which="minor", colors=INK)
+    return ax
+
+
+def plot_metrics(assessments: tuple[Assessment, ...], *, ax: "Axes | None" = None) -> "Axes":
+    """Draw precision, recall and F1 of networks on one audit side by side, with intervals."""
+    ax = new_axes(ax, size=(5.2, 3.2))
+    colours = [INK, POSITIVE, TOTAL, FOUND, NEGATIVE]
+    names = ("precision", "recall", "F1")
+    for n, each in enumerate(assessments):
+        found = [each.interval(name) for name in names]
+        x = np.arange(len(names)) + 0.16 * (n - (len(assessments) - 1) / 2)
+        value = np.array([interval.value for interval in found])
+        error = np.array([[i.value - i.low for i in found], [i.high - i.value for i in found]])
+        ax.errorbar(
+            x, value, yerr=np.nan_to_num(error), fmt="o", color=colours[n % len(colours)], markersize=7,
+            elinewidth=2, capsize=4, label=each.network,
+        )  # fmt: skip
+    ax.set(xticks=range(len(names)), xlim=(-0.5, len(names) - 0.5), ylim=(0, 1.02))
+    ax.set_xticklabels(names)
+    ax.set_title(f"Over {assessments[0].over}")
+    ax.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
+    return ax
