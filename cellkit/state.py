@@ -131,13 +131,11 @@ def _stale_labels(state: State) -> Iterator[str]:
     classes = state.settings.classes
     strange = state.labels.loc[~state.labels["answer"].isin([*classes, UNSURE]), "answer"]
     if len(strange):
-        yield (
-            f"{len(strange)} labels answer {listed(strange.unique())}, and the classes of the study are "
-            f"{listed(classes)}: mend `classes` in study.toml."
-        )
+        answers = f"Labels answer {listed(strange.unique())} ({len(strange)} in all)"
+        yield f"{answers}, and the study's classes are {listed(classes)}: mend `classes` in study.toml."
     lost = state.labels.loc[~state.labels["image"].isin(list(state.images)), "image"]
     if len(lost):
-        yield f"{len(lost)} labels lie in {listed(lost.unique())}, which this study does not have."
+        yield f"Labels lie in {listed(lost.unique())} ({len(lost)} in all), which this study does not have."
 
 
 def _stale_network(state: State) -> Iterator[str]:

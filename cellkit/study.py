@@ -168,14 +168,14 @@ class Study:
             `tables.CANDIDATE_COLUMNS`, and when classified `tables.CALL_COLUMNS`; others as they come.
         made_by : dict
             Plain values. `stale` compares `diameter_um` and, when classified, `network` and `network_sha256`
-            with what is there. The fingerprint of the image is added as `image`.
+            with what is there. The fingerprint of the image is added as `image` if it is not there yet.
 
         Raises
         ------
         ValueError
             If the table lacks a column, or holds another image or positions outside.
         """
-        made_by = {**made_by, "image": self.image_fingerprint(name)}
+        made_by = {"image": self.image_fingerprint(name), **made_by}
         holdings.write_candidates(self._candidates_file(name), table, image=self.image(name), made_by=made_by)
 
     def made_by(self, name: str) -> dict[str, Any]:

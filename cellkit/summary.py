@@ -27,25 +27,14 @@ def image_table(state: State) -> pd.DataFrame:
     positive = state.settings.classes[0]
     rows = []
     for entry in state.settings.images:
+        image = state.images[entry.name]
         here = state.candidates[state.candidates["image"] == entry.name]
-        called = (
-            int(here["called"].sum())
-            if "called" in here and state.images[entry.name]["made_by"].get("network")
-            else ""
-        )
-        rows.append(
-            {
-                "image": entry.name,
-                "animal": entry.animal,
-                "role": entry.role,
-                "channels": ", ".join(entry.channels),
-                "voxel (µm)": _times(entry.voxel_um or ()),
-                "shape": _shape(state.images[entry.name].get("shape")),
-                "candidates": len(here),
-                f"called {positive}": called,
-                "labels": int((state.labels["image"] == entry.name).sum()),
-            }
-        )
+        network = image["made_by"].get("network", "")
+        row: dict[str, Any] = {"image": entry.name, "animal": entry.animal, "role": entry.role}
+        row |= {"channels": ", ".join(entry.channels), "voxel (µm)": _times(entry.voxel_um or ())}
+        row |= {"shape": _shape(image["shape"]), "candidates": len(here)}
+        row |= {f"called {positive}": int(here["called"].sum()) if network else "", "by": network}
+        rows.append(row | {"labels": int((state.labels["image"] == entry.name).sum())})
     return pd.DataFrame(rows)
 
 

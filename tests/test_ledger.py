@@ -152,7 +152,7 @@ STEPS = st.lists(ADD | st.sampled_from(["undo", "redo", "clear", "restart"]), ma
 
 
 def standing(done):
-    """Return the answer at each place after these steps: dicts id -> (place, answer), and sets of cleared ids."""
+    """Return the answer at each place after these steps: dicts id -> (place, answer), sets of cleared ids."""
     cleared = {key for step in done if isinstance(step, set) for key in step}
     adds = [step for step in done if isinstance(step, dict)]
     return {10 * place: answer for add in adds for key, (place, answer) in add.items() if key not in cleared}
