@@ -97,7 +97,9 @@ def clear(study: Study, rows: pd.DataFrame, who: str = "me") -> list[dict]:
     return study.ledger(who).take_back(set(mine["id"].to_numpy()[near]))
 
 
-def missed(study: Study, image: str, where: ZYX, who: str = "me", *, frame: int = 0) -> list[str]:
+def missed(
+    study: Study, image: str, where: ZYX, who: str = "me", *, frame: int = 0, batch: str = ""
+) -> list[str]:
     """Add a cell that the detector did not find, at a position (z, y, x) in voxels.
 
     Raises
@@ -106,11 +108,9 @@ def missed(study: Study, image: str, where: ZYX, who: str = "me", *, frame: int 
         If the position lies outside the image, or the image judges.
     """
     z, y, x = map(float, where)
-    row = pd.DataFrame(
-        {"image": [image], "frame": [frame], "z": [z], "y": [y], "x": [x], "origin": ["missed"]}
-    )
+    row = pd.DataFrame({"image": [image], "frame": [frame], "z": [z], "y": [y], "x": [x]})
     check_inside(row, study.image(image).shape[2:], what="a missed cell")
-    return answer(study, row, study.settings.classes[0], who)
+    return answer(study, row.assign(origin="missed", batch=batch), study.settings.classes[0], who)
 
 
 def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:

@@ -26,6 +26,13 @@ function button(text, key, action, { badge = null, color = null, title = "" } = 
   );
 }
 
+/** A button that hands the keyboard back to the screen. */
+function tool(root, text, key, action, options = {}) {
+  const node = button(text, key, () => { action(); root.focus({ preventScroll: true }); }, options);
+  if (options.pressed !== undefined) node.setAttribute("aria-pressed", options.pressed);
+  return node;
+}
+
 /** The root of a screen: focusable, deaf to Jupyter's own shortcuts, with a place for errors and for speech. */
 function screen(name, label) {
   const alert = make("div", { class: "ck-alert", role: "alert", hidden: true });

@@ -27,13 +27,6 @@ function galleryHelp({ keymap }) {
   ];
 }
 
-/** A button that hands the keyboard back to the screen. */
-function tool(root, text, key, action, options = {}) {
-  const node = button(text, key, () => { action(); root.focus({ preventScroll: true }); }, options);
-  if (options.pressed !== undefined) node.setAttribute("aria-pressed", options.pressed);
-  return node;
-}
-
 function galleryTools({ keymap, classes, styles }, actions, root) {
   const told = keymap.filter(([key, answer]) => answer && !/\d/.test(key));
   const title = "The selected, or all that are still open";

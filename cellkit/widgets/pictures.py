@@ -26,8 +26,8 @@ def encode(values: np.ndarray, intensities: Intensities) -> np.ndarray:
 def crops(study: Study, rows: pd.DataFrame) -> list[bytes]:
     """Return one buffer for each row of a queue: planes through the candidate, three cell diameters wide.
 
-    For the signal, then for the background if there is one: the plane (y, x), the maximum projection (y, x), the
-    plane (z, x), the plane (z, y); all `CROP.shape` voxels, uint16.
+    For the signal, then for the background if there is one: the plane (y, x), the maximum projection (y, x),
+    the plane (z, x) and the plane (z, y), of `CROP.shape` voxels, uint16.
     """
     out: list[bytes] = [b""] * len(rows)
     for name, places in rows.reset_index(drop=True).groupby("image"):
@@ -72,16 +72,11 @@ def plane(
     box: tuple[slice, slice, slice],
     frame: int,
     step: int,
-) -> tuple[np.ndarray, int, int]:
-    """Return part of an image seen along z: the maximum of its planes, every `step` by `step` voxels averaged.
-
-    Returns
-    -------
-    tuple of ndarray of uint16, int, int
-        Pixels, rows and columns.
-    """
+) -> np.ndarray:
+    """Return part of an image seen along z, uint16 (y, x): the maximum of its planes, in means of `step`."""
     seen = image.read(role, frame=frame, box=box).max(axis=0)
-    rows, columns = (n // step * step for n in seen.shape)
+    rows, columns = (n // step for n in seen.shape)
     if step > 1:
-        seen = seen[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
-    return encode(seen, intensities), *seen.shape
+        whole = seen[: rows * step, : columns * step].reshape(rows, step, columns, step)
+        seen = whole.mean(axis=(1, 3))
+    return encode(seen, intensities)

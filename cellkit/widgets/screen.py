@@ -11,6 +11,7 @@ from cellkit.tables import UNSURE
 
 HERE = Path(__file__).parent
 COLOURS = ("#0072B2", "#D55E00", "#F0E442")  # Okabe and Ito: blue, vermillion, yellow
+MARKS = ("#56B4E9", "#E8762D", "#F0E442")  # the same hues, light enough for lines on a dark image
 Handler = Callable[[dict], None]
 
 
@@ -20,16 +21,16 @@ def front_end(*names: str) -> str:
 
 
 def answer_styles(classes: tuple[str, str]) -> dict[str, dict[str, str]]:
-    """Return letter and colour of every answer: never colour alone."""
+    """Return letter, colour, and colour on an image of every answer: never colour alone."""
     letters = (classes[0][0].upper(), "X", "?")
-    named = zip((*classes, UNSURE), letters, COLOURS, strict=True)
-    return {name: {"letter": letter, "color": color} for name, letter, color in named}
+    named = zip((*classes, UNSURE), letters, COLOURS, MARKS, strict=True)
+    return {name: {"letter": letter, "color": color, "mark": mark} for name, letter, color, mark in named}
 
 
 class Screen(anywidget.AnyWidget):
     """A screen: the browser sends what is meant, `{"op": "label", ...}`, and draws what comes back.
 
-    The browser asks with `{"op": "ready"}` when it is drawn, so that a page that is opened again is filled again.
+    The browser asks with `{"op": "ready"}` once it is drawn, so that a page opened again is filled again.
     A subclass gives its `_esm` and one method for each op in `handlers`.
     """
 
