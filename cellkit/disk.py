@@ -128,7 +128,9 @@ def plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Path):
         return value.as_posix()
-    raise TypeError(f"A fingerprint needs plain values; got {type(value).__name__}. Pass a dict or a table.")
+    raise TypeError(
+        f"Plain values are needed; got a {type(value).__name__}. Pass numbers, texts, lists and dicts."
+    )
 
 
 def _column_bytes(column: pd.Series) -> bytes:
@@ -144,13 +146,21 @@ def _path_digest(path: Path) -> "hashlib._Hash":
         stat = path.stat()
         return _file_digest(path, stat.st_size, stat.st_mtime_ns).copy()
     digest = hashlib.sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    sampled = {int(n) for n in np.linspace(0, len(files) - 1, FILES)} if files else set()
-    for n, file in enumerate(files):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
-        if n in sampled:
-            digest.update(_path_digest(file).digest())
+    files = sorted(_files_in(str(path), ""))
+    digest.update(json.dumps(files).encode("utf-8", "surrogatepass"))
+    for n in np.unique(np.linspace(0, len(files) - 1, FILES).astype(int)) if files else ():
+        digest.update(_path_digest(path / files[n][0]).digest())
     return digest
+
+
+def _files_in(folder: str, inside: str) -> Iterator[tuple[str, int]]:
+    """Yield path and length of every file, the path from the top folder with slashes."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files_in(entry.path, f"{inside}{entry.name}/")
+            else:
+                yield f"{inside}{entry.name}", entry.stat().st_size
 
 
 @lru_cache(maxsize=1024)

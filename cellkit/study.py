@@ -113,6 +113,7 @@ class Study:
     def __init__(self, folder: Path, settings: StudySettings):
         self.folder, self.settings = folder, settings
         self._images: dict[str, Image] = {}
+        self._intensities: dict[str, dict[str, Intensities]] = {}
         self._ledgers: dict[str, Ledger] = {}
 
     @property
@@ -145,10 +146,12 @@ class Study:
 
     def intensities(self, name: str) -> dict[str, Intensities]:
         """Return the intensities of the signal and background channel; measured once, kept in `images/`."""
-        path, image = holdings.intensities_file(self.folder, name), self.image(name)
-        return holdings.keep_intensities(
-            path, image, state=self.image_fingerprint(name), seed=self.settings.seed
-        )
+        if name not in self._intensities:
+            path, image = holdings.intensities_file(self.folder, name), self.image(name)
+            self._intensities[name] = holdings.keep_intensities(
+                path, image, state=self.image_fingerprint(name), seed=self.settings.seed
+            )
+        return self._intensities[name]
 
     def candidates(self, name: str | None = None) -> pd.DataFrame:
         """Return the candidates of one image or of all, with the calls of a network where there are some.
