@@ -43,7 +43,7 @@ def write_zarr(path, array, version, *, scale=(1, 1, 5, 2, 2), unit="micrometer"
     return path
 
 
-# --- what can be opened ------------------------------------------------------------------------------------
+# --- what can be opened ------------------------------------------------------------
 
 
 def as_plain(folder, array):
@@ -273,7 +273,7 @@ def test_an_ome_tiff_may_lie_in_several_files(tmp_path):
         open_image(first)
 
 
-# --- voxel size ---------------------------------------------------------------------------------------------
+# --- voxel size ------------------------------------------------------------
 
 
 def ome(path, unit, sides):
@@ -363,7 +363,7 @@ def test_channels_that_disagree_about_the_voxel_size_are_refused(tmp_path):
     assert open_image(both, roles=("signal", "background"), voxel_um=(4, 2, 2)).voxel_um == (4, 2, 2)
 
 
-# --- laziness and threads -----------------------------------------------------------------------------------
+# --- laziness and threads ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [as_plain, as_compressed, as_npy, as_folder, as_zarr_array])
@@ -421,7 +421,7 @@ def test_no_file_stays_open(tmp_path):
     assert open_image(path, voxel_um=VOXEL).read().max() == 0
 
 
-# --- bad input ----------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------
 
 
 def test_a_missing_file_is_named(tmp_path):
