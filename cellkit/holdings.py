@@ -82,11 +82,6 @@ def complete(settings: StudySettings, folder: Path, *, every: bool = False) -> S
     return settings
 
 
-def intensities_file(folder: Path, name: str) -> Path:
-    """Return the file in a study's folder that keeps the intensities of an image."""
-    return folder / "images" / f"{name}.json"
-
-
 def keep_intensities(path: Path, image: Image, *, state: str, seed: int) -> dict[str, Intensities]:
     """Return the intensities of the signal and background channel; measured when the image's state is new.
 
@@ -105,7 +100,7 @@ def keep_intensities(path: Path, image: Image, *, state: str, seed: int) -> dict
     if kept.get("image") != state:
         roles = [role for role in image.roles if role != "none"]
         measured = {role: asdict(measure_intensities(image, role, seed=seed)) for role in roles}
-        kept = {"image": state, "shape": list(image.shape), "channels": measured}
+        kept = {"image": state, "channels": measured}
         with writing(path.parent, what=WHAT):
             write_json(path, kept)
     return {role: Intensities(**values) for role, values in kept["channels"].items()}

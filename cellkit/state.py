@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from cellkit.disk import fingerprint, read_json
-from cellkit.holdings import intensities_file, read_assessments
+from cellkit.disk import fingerprint
+from cellkit.holdings import read_assessments
 from cellkit.match import attach_labels
 from cellkit.settings import StudySettings
 from cellkit.tables import UNSURE
+
+DETECT = "detect again (notebook 01)."
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class State:
     candidates : DataFrame
         All candidates, as `Study.labelled_candidates` returns them.
     images : dict of str to dict
-        For each image `now`, the fingerprint of its present state; `shape` (t, c, z, y, x) where it is known;
-        and `made_by`, what made its candidates.
+        For each image `now`, the fingerprint of its present state; `made_by`, what made its candidates; and
+        `shape` (t, c, z, y, x), None if it cannot be opened.
     labels, training : DataFrame
         All current labels, and those that may train.
     cards : list of dict
@@ -60,13 +62,11 @@ def take_state(study: Any) -> State:
     labels, training, audited = study.labels(), study.training_labels(), study.audit_labels()
     images, audits, faults = {}, [], []
     for name in study.names:
-        path = intensities_file(study.folder, name)
-        kept = read_json(path, what="The intensities of an image") if path.exists() else {}
-        images[name] = {
-            "now": study.image_fingerprint(name),
-            "made_by": study.made_by(name),
-            "shape": kept.get("shape"),
-        }
+        images[name] = {"now": study.image_fingerprint(name), "made_by": study.made_by(name), "shape": None}
+        try:
+            images[name]["shape"] = study.image(name).shape
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
     for name in study.audits():
         try:
             places = study.audit(name)[0]
@@ -114,10 +114,10 @@ def _reasons(image: dict[str, Any], state: State) -> Iterator[str]:
     """Yield why the candidates of an image are stale; {} stands for the names of all such images."""
     made, now, newest = image["made_by"], state.settings.diameter_um, _newest(state)
     if made.get("image") != image["now"]:
-        yield "The candidates of {} were found before the image changed: detect again (notebook 01)."
+        yield f"The candidates of {{}} were found before the image changed: {DETECT}"
     if (found := made.get("diameter_um", now)) != now:
         sizes = f"with a diameter of {found:g} µm, and the study says {now:g} µm"
-        yield f"The candidates of {{}} were found {sizes}: detect again (notebook 01)."
+        yield f"The candidates of {{}} were found {sizes}: {DETECT}"
     if not newest or not made.get("network"):
         return
     calls = f"The candidates of {{}} were called by {_braced(made['network'])}"
@@ -165,10 +165,13 @@ def next_step(state: State) -> str:
     uncalled = [name for name, image in state.images.items() if not image["made_by"].get("network")]
     waiting = state.audits[state.audits["answered"] < state.audits["places"]]
     said = stale(state)
+    again = [sentence.rsplit(": ", 1)[1] for sentence in said if sentence.endswith(").")]
     if without:
         return f"find the candidates in {listed(without)} (notebook 01)."
     if uncalled:
         return f"let a network call the candidates in {listed(uncalled)} (notebook 01)."
+    if DETECT in again:
+        return DETECT
     if state.audits.empty:
         return "draw an audit, which tells how good the calls are (notebook 02)."
     if len(waiting):
@@ -178,8 +181,8 @@ def next_step(state: State) -> str:
         return "label candidates for training (notebook 03)."
     if not state.cards:
         return "retrain on the labels (notebook 04)."
-    if said:
-        return said[0]
+    if again:
+        return again[0]
     if not state.assessments:
         return f"assess {state.cards[-1]['name']} on the audit (notebook 05)."
     return "another round if the numbers are not good enough yet: label more (notebook 03)."

@@ -147,10 +147,9 @@ class Study:
     def intensities(self, name: str) -> dict[str, Intensities]:
         """Return the intensities of the signal and background channel; measured once, kept in `images/`."""
         if name not in self._intensities:
-            path, image = holdings.intensities_file(self.folder, name), self.image(name)
-            self._intensities[name] = holdings.keep_intensities(
-                path, image, state=self.image_fingerprint(name), seed=self.settings.seed
-            )
+            path, seed = self.folder / "images" / f"{name}.json", self.settings.seed
+            image, state = self.image(name), self.image_fingerprint(name)
+            self._intensities[name] = holdings.keep_intensities(path, image, state=state, seed=seed)
         return self._intensities[name]
 
     def candidates(self, name: str | None = None) -> pd.DataFrame:

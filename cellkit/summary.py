@@ -145,7 +145,7 @@ def _times(lengths: Iterable[float]) -> str:
     return " × ".join(f"{length:g}" for length in lengths)
 
 
-def _shape(shape: list[int] | None) -> str:
+def _shape(shape: tuple[int, ...] | None) -> str:
     if not shape:
         return ""
     t, _, z, y, x = shape

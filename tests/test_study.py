@@ -444,8 +444,7 @@ def test_the_study_says_what_to_do_next_at_every_step(study):
         "Next: answer the audit 'audit': 1 of 2 places are answered (notebook 02).",
         "Next: label candidates for training (notebook 03).",
         "Next: retrain on the labels (notebook 04).",
-        "Next: The candidates of m1 and m2 were called by cells-0, and the newest network is net-1: "
-        "classify again (notebook 01).",
+        "Next: classify again (notebook 01).",
         "Next: assess net-1 on the audit (notebook 05).",
     ]
     shutil.rmtree(study.folder)
@@ -542,6 +541,19 @@ def test_what_is_out_of_date_is_said(study, change, sentences):
     assert all(f"Stale: {sentence}" in repr(opened) for sentence in sentences)
 
 
+def test_detecting_again_comes_before_all_that_rests_on_the_candidates(study):
+    for name in study.names:
+        study.save_candidates(name, called(name), made_by={"diameter_um": 9.0, "network": "cells-0"})
+    assert next_step(study) == "Next: detect again (notebook 01)."
+
+
+def test_an_image_that_can_no_longer_be_read_is_said_and_the_rest_is_shown(study):
+    (study.folder / "m2.npy").write_bytes(b"not an array")
+    shown = open_study(study.folder)
+    assert [str(study.folder / "m2.npy") in sentence for sentence in shown.stale()] == [True]
+    assert "8 × 40 × 40" in repr(shown)
+
+
 def test_calling_again_does_not_hide_that_the_image_changed(study):
     ready(study)
     replace_image(study)
@@ -569,11 +581,11 @@ class Shown(HTMLParser):
 
 
 def test_the_study_shows_its_images_labels_and_networks(study):
-    ready(study).intensities("m1")
+    ready(study)
     shown = Shown(study._repr_html_())
     assert [row for row in shown.rows if row[0] in {"m1", "m2"}] == [
         ["m1", "mouse m1", "train", "signal", "5 × 2 × 2", "8 × 40 × 40", "4", "2", "net-1", "3"],
-        ["m2", "mouse m2", "judge", "signal", "5 × 2 × 2", "4", "2", "net-1", "1"],
+        ["m2", "mouse m2", "judge", "signal", "5 × 2 × 2", "8 × 40 × 40", "4", "2", "net-1", "1"],
     ]
     assert [row for row in shown.rows if row[0] in {"animal", "mouse m1", "all"}] == [
         ["animal", "cell", "artefact", "unsure", "of an audit"],
