@@ -9,7 +9,7 @@ from cellkit.disk import fingerprint
 from cellkit.ledger import current_labels
 from cellkit.match import match_points
 from cellkit.networks.predict import predict
-from cellkit.networks.store import load_network
+from cellkit.networks.store import Network, load_network
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
 
@@ -97,6 +97,11 @@ def newest_network(study: Study) -> str:
     return str(called_by or SUPPLIED)
 
 
+def find_network(study: Study, name: str) -> Network:
+    """Return a network of the study or a supplied one; errors as of `networks.store.load_network`."""
+    return load_network(name, study.folder / "networks", task=study.settings.task)
+
+
 def call_places(study: Study, places: pd.DataFrame, network: str | None = None) -> pd.DataFrame:
     """Return the places with `p`, `called` and `network` of any network; the study's own calls stay.
 
@@ -125,7 +130,7 @@ def _predict_rest(study: Study, called: pd.DataFrame, name: str) -> pd.DataFrame
     p = called["p"].to_numpy("float64", copy=True)
     is_called = called["called"].eq(True).to_numpy(copy=True)
     if np.isnan(p).any():
-        network = load_network(name, study.folder / "networks", task=study.settings.task)
+        network = find_network(study, name)
         for image, rows in called.groupby("image").indices.items():
             rest = rows[np.isnan(p[rows])]
             if len(rest):
