@@ -19,7 +19,8 @@ from scipy.special import expit
 
 from cellkit.cubes import CubeGeometry, cut_cubes
 from cellkit.detect import find_candidates
-from cellkit.images import Image, measure_intensities, open_image
+from cellkit.images import Image, open_image
+from cellkit.intensities import measure_intensities
 from cellkit.match import match_points
 from cellkit.networks import (
     FitSettings,
