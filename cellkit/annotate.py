@@ -69,7 +69,8 @@ def answer(study: Study, rows: pd.DataFrame, answers: str | Sequence[str], who: 
         raise ValueError(
             f"A queue needs one answer for each row; got {len(told)} for {len(table)}. Add them."
         )
-    judges = (table["origin"] != "audit") & table["image"].map(lambda name: study.entry(name).role == "judge")
+    roles = np.array([study.entry(name).role for name in table["image"]], dtype=object)
+    judges = (table["origin"] != "audit") & (roles == "judge")
     if judges.any():
         first = table[judges].iloc[0]
         raise ValueError(
@@ -119,11 +120,10 @@ def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
     Answers are looked up by place, not by row, so they are found again on any day; an audit's queue sees
     answers of the audit only.
     """
-    labels = study.labels()
-    if len(queue) and (queue["origin"] == "audit").all():
-        labels = labels[labels["origin"] == "audit"]
+    blind = len(queue) and (queue["origin"] == "audit").all()
+    labels = (study.audit_labels() if blind else study.labels()).reset_index(drop=True)
     told = labels["answer"].to_numpy()
-    spots = _spots(study, queue, labels.reset_index(drop=True))
+    spots = _spots(study, queue, labels)
     return [str(told[spot[0]]) if len(spot) else "" for spot in spots]
 
 
