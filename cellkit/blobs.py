@@ -18,13 +18,13 @@ from cellkit.smoothing import Count, cell_means, pool, reach, smooth, smoothing_
 from cellkit.tables import ZYX
 
 VOXELS_PER_DIAMETER = 4
-CENTRE_SIGMA, SURROUND_SIGMA = 0.2, 0.4
+CENTRE_SIGMA, SURROUND_SIGMA = 0.25, 0.45
 BEND = 0.5
 COLUMN = 1.5
-SHOULDER = 0.35
+SHOULDER = 0.5
 PLATEAU, PLATEAU_VOXELS = 1.2, 4
 PROFILE = 0.8
-NOISE_CELL = 2.0
+NOISE_CELL = 1.5
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class DetectSettings:
         Voxels (z, y, x) to go through at a time; chosen by itself if not given.
     """
 
-    min_score: float = 2.5
+    min_score: float = 2.0
     min_distance: float = 0.5
     workers: int | None = None
     block: tuple[int, int, int] | None = None

@@ -1,5 +1,6 @@
 """Images of every kind as one lazy image with axes (t, c, z, y, x), channel roles and a voxel size."""
 
+import mmap
 import os
 import re
 from collections.abc import Sequence
@@ -94,16 +95,17 @@ class Image:
             )
         zyx = self._checked_box(box)
         try:
-            block = self.source[frame, channel, *zyx]
+            stored = self.source[frame, channel, *zyx]
         except Exception as error:  # every format and codec has errors of its own
             reason = f"{type(error).__name__} {error}".splitlines()[0]
             raise ValueError(
                 f"An image's voxels must be readable; {self.name} cannot be read at {_where(zyx)}: "
                 f"{reason}. The file may be damaged: copy it again."
             ) from error
-        block = np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("="))
+        block = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
         if not block.flags.owndata:
             block = block.copy()
+        _release(stored)
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             at = np.argwhere(~np.isfinite(block))[0] + [side.start for side in zyx]
             raise ValueError(
@@ -162,6 +164,15 @@ def _checked_roles(roles: Sequence[str], channels: int) -> tuple[str, ...]:
             "Give one a channel."
         )
     return roles
+
+
+def _release(block: np.ndarray) -> None:
+    """Give the memory of a mapped file back: pages that were read would count until the file is closed."""
+    base: Any = block
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def open_image(

@@ -8,7 +8,7 @@ from cellkit.blobs import Blobs, Grid
 
 STANDARD_DEVIATION = 1.25
 SHOULDER_WEIGHT = 0.6
-LINE_WEIGHT, ROUND = 0.3, 0.5
+LINE_WEIGHT, ROUND = 0.5, 0.8
 APART_Z = 0.8
 
 
