@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from scipy.spatial import KDTree
 
 from cellkit.tables import UNSURE, ZYX, positions_um
@@ -59,31 +58,31 @@ def match_points(found_um: np.ndarray, true_um: np.ndarray, *, within_um: float)
     """
     if len(found_um) == 0 or len(true_um) == 0:
         return Matches(np.empty(0, np.int64), np.empty(0, np.int64))
-    pairs = KDTree(found_um).sparse_distance_matrix(KDTree(true_um), within_um, output_type="coo_matrix")
-    n = len(found_um)
-    graph = coo_array((np.ones(pairs.nnz), (pairs.row, pairs.col + n)), shape=(n + len(true_um),) * 2)
-    _, component = connected_components(graph, directed=False)
-    order = np.argsort(component[pairs.row], kind="stable")
-    cuts = np.flatnonzero(np.diff(component[pairs.row][order])) + 1
-    matched = [
-        _assign(pairs.row[part], pairs.col[part], pairs.data[part], unmatched=1 + within_um * len(part))
-        for part in np.split(order, cuts)
-        if len(part)
-    ]
-    both = np.concatenate(matched) if matched else np.empty((0, 2), np.int64)
-    both = both[np.argsort(both[:, 0], kind="stable")].astype(np.int64)
-    return Matches(both[:, 0], both[:, 1])
+    near = KDTree(found_um).sparse_distance_matrix(KDTree(true_um), within_um, output_type="coo_matrix")
+    rivals = np.bincount(near.row, minlength=len(found_um))[near.row]
+    lone = (rivals == 1) & (np.bincount(near.col, minlength=len(true_um))[near.col] == 1)
+    found, true = _assign(near.row[~lone], near.col[~lone], near.data[~lone])
+    found, true = np.concatenate([near.row[lone], found]), np.concatenate([near.col[lone], true])
+    order = np.argsort(found)
+    return Matches(found[order].astype(np.int64), true[order].astype(np.int64))
 
 
-def _assign(row: np.ndarray, column: np.ndarray, distance: np.ndarray, *, unmatched: float) -> np.ndarray:
-    """Assign within one connected component; a pair that is too far costs more than all near ones."""
+def _assign(row: np.ndarray, column: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Choose among these pairs: as many as can be, and the nearest of those.
+
+    Each column also has a partner of its own that stands for "none" and costs more than all distances: so
+    there is always a full matching, and memory grows with the pairs, not with rows times columns.
+    """
+    if len(row) == 0:
+        return row, column
     rows, r = np.unique(row, return_inverse=True)
     columns, c = np.unique(column, return_inverse=True)
-    cost = np.full((len(rows), len(columns)), unmatched)
-    cost[r, c] = distance
-    i, j = linear_sum_assignment(cost)
-    near = cost[i, j] < unmatched
-    return np.stack([rows[i[near]], columns[j[near]]], axis=1)
+    none = len(rows) + np.arange(len(columns))
+    dear = 2 + distance.max() * min(len(rows), len(columns))
+    cost = np.concatenate([distance + 1, np.full(len(columns), dear)])  # + 1: a cost of 0 is no pair to scipy
+    at = np.concatenate([c, np.arange(len(columns))]), np.concatenate([r, none])
+    j, i = min_weight_full_bipartite_matching(csr_array((cost, at), shape=(len(columns), none[-1] + 1)))
+    return rows[i[i < len(rows)]], columns[j[i < len(rows)]]
 
 
 def score_points(found_um: np.ndarray, true_um: np.ndarray, *, within_um: float) -> Score:
