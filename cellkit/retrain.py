@@ -15,6 +15,7 @@ from cellkit.estimates import wilson
 from cellkit.labelled import ENOUGH_ANIMALS, Labelled, gather
 from cellkit.networks.calibration import calibrate, choose_threshold
 from cellkit.networks.card import NetworkCard
+from cellkit.networks.engines import compile_engine
 from cellkit.networks.fit import FitSettings, fit
 from cellkit.networks.heads import fit_head, replace_head
 from cellkit.networks.predict import predict
@@ -111,7 +112,7 @@ def retrain(
     labelled = gather(study, parent.card)
     model, held_out = parent.model, labelled.on("validation")
     history = _teach(model, labelled, settings, on_epoch, stop)
-    logits = _logits(model, held_out.cubes)
+    logits = compile_engine(model)(held_out.cubes).logits
     share = float(labelled.on("train").targets.mean())
     keep = (1.0, float(logit(share) - logit(settings.balance)) if settings.balance else 0.0)
     slope, offset = calibrate(logits, held_out.targets, keep=keep)
@@ -149,11 +150,6 @@ def _teach(
             "Start it again."
         )
     return history
-
-
-def _logits(model: Any, cubes: np.ndarray) -> np.ndarray:
-    parts = [model.predict_on_batch(cubes[start : start + 128]) for start in range(0, len(cubes), 128)]
-    return np.concatenate(parts)[:, 0].astype(np.float64)
 
 
 def _next_name(study: Study, kind: str, base: str) -> str:
