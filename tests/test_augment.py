@@ -152,6 +152,7 @@ def test_darkening_runs_along_the_depth_from_either_end():
 def test_blur_keeps_the_sum_and_lowers_the_peak():
     cubes = blobs()
     varied = augment(cubes, replace(NONE, blur=0.3))
+    assert np.allclose(varied, np.flip(varied, (2, 3)), atol=1e-5), "the blob stays in place"
     assert np.allclose(varied[..., 0].sum((1, 2, 3)), cubes[..., 0].sum((1, 2, 3)), rtol=1e-4)
     assert (varied[..., 0].max((1, 2, 3)) <= cubes[..., 0].max((1, 2, 3))).all()
 

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,6 +164,12 @@ def test_no_place_is_dropped_from_an_image_smaller_than_its_cube():
     assert np.allclose(raw(cubes[2, ..., 0]), by_hand(array, (1, 2, 2), (5.0, 2.0, 2.0)), rtol=1e-4)
 
 
+def test_fine_voxels_at_the_border_repeat_the_edge_too():
+    image = image_of(np.full((31, 41, 51), 500, "uint16"), (0.5, 0.4, 0.4))
+    cubes = cut(image, places((0, 0, 0), (30, 40, 50)))
+    assert np.allclose(raw(cubes[..., 0]), 500, rtol=1e-4)
+
+
 @pytest.mark.parametrize("voxel", [0.4, 2.0])
 def test_a_2d_slice_is_one_plane_repeated(voxel):
     plane = np.random.default_rng(0).integers(50, 900, (200, 200)).astype("uint16")
@@ -242,14 +249,14 @@ def test_far_places_do_not_read_what_lies_between():
     assert sum(np.prod([side.stop - side.start for side in box]) for _, _, box in boxes) < 100_000
 
 
-def test_places_in_one_compressed_plane_share_its_block():
-    where = places((50, 10, 10), (50, 290, 290))
-    deep = np.zeros((100, 300, 300), "uint8")
-    image = image_of(deep)
-    object.__setattr__(image.source, "chunk", (1, 300, 300))
-    boxes.clear()
-    cut(Watched(image.name, image.source, image.voxel_um, image.roles), where)
+def test_places_in_one_compressed_plane_share_its_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "FEW_VOXELS", 1000)
+    deep, where = np.zeros((40, 300, 300), "uint8"), places((20, 10, 10), (20, 290, 290))
+    tifffile.imwrite(tmp_path / "a.tif", deep, compression="zlib")
+    cut(watched(tmp_path / "a.tif"), where)
     assert len(boxes) == 1
+    cut(watched(deep), where)
+    assert len(boxes) == 2, "control: in memory each is read for itself"
 
 
 def test_batches_hold_every_row_once_and_stay_small():
