@@ -117,13 +117,21 @@ def call_places(study: Study, places: pd.DataFrame, network: str | None = None) 
     """
     network = network or newest_network(study)
     places = check_table(places, PLACE_COLUMNS, what="places").drop(columns=CALLS, errors="ignore")
-    known = study.candidates()
-    if "network" not in known:
-        known = known.assign(p=np.nan, called=False, network="")
-    known = known.loc[known["network"] == network, [*PLACE_COLUMNS, "p", "called"]]
-    called = places.merge(known.drop_duplicates(list(PLACE_COLUMNS)), on=list(PLACE_COLUMNS), how="left")
+    known = _calls_of(study, network).drop_duplicates(list(PLACE_COLUMNS))
+    called = places.merge(known, on=list(PLACE_COLUMNS), how="left")
     called.index = places.index
     return _predict_rest(study, called, network).assign(network=network)
+
+
+def _calls_of(study: Study, network: str) -> pd.DataFrame:
+    """Return what a network has called of the study's candidates, if it is still the same network."""
+    table = study.candidates()
+    if "network" not in table:
+        table = table.assign(p=np.nan, called=False, network="")
+    now = {card["name"]: card["sha256"] for card in study.cards()}.get(network)
+    made = {image: study.made_by(str(image)).get("network_sha256") for image in table["image"].unique()}
+    same = table["image"].map(lambda image: now in {None, made[image]}).astype(bool)
+    return table.loc[(table["network"] == network) & same, [*PLACE_COLUMNS, "p", "called"]]
 
 
 def _predict_rest(study: Study, called: pd.DataFrame, name: str) -> pd.DataFrame:

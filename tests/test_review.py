@@ -175,5 +175,14 @@ def test_calls_that_were_made_are_taken_over_and_the_rest_is_predicted(study, mo
     assert np.allclose(called.loc[called["image"] == "animal-2", "p"], half["p"])
 
 
+def test_calls_of_a_network_that_was_made_anew_under_its_name_are_made_anew(study, monkeypatch):
+    second_network(monkeypatch, study, better=0.0, name="net-a")
+    table = study.candidates("animal-1").assign(p=0.75)
+    study.save_candidates("animal-1", table, made_by={"network": "net-a", "network_sha256": "old"})
+    assert (call_places(study, table, "net-a")["p"] == 0.75).all(), "control"
+    monkeypatch.setattr(type(study), "cards", lambda study: [{"name": "net-a", "sha256": "new"}])
+    assert not (call_places(study, table, "net-a")["p"] == 0.75).any()
+
+
 def test_the_newest_network_is_the_one_that_called_where_the_study_has_none(study):
     assert newest_network(study) == "net-a"

@@ -140,7 +140,9 @@ def plot_gallery(study: Study, places: pd.DataFrame, *, columns: int = 8, ax: "A
         Crops in a row.
     """
     if places.empty:
-        raise ValueError("A gallery needs places to show; got none. Are there any of that kind?")
+        ax = bare(new_axes(ax, size=(4, 0.6)))
+        write(ax, 0.5, 0.5, "Nothing to show: there is no such place.", ha="center", va="center")
+        return ax
     places = places.reset_index(drop=True)
     tiles = _tiles(study, places)
     rows = -(-len(places) // columns)
