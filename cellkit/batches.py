@@ -15,7 +15,7 @@ NAME = re.compile(r"[\w][\w .-]{0,60}")
 
 
 def rectangle(
-    study: Study, image: str, box: tuple, n: int = 30, seed: int = 0, *, frame: int = 0
+    study: Study, image: str, box: tuple, n: int = 30, seed: int | None = None, *, frame: int = 0
 ) -> pd.DataFrame:
     """Draw up to `n` candidates at random from those inside a box that have no label yet.
 
@@ -28,8 +28,8 @@ def rectangle(
         Range of z, y and x, in voxels, both ends included.
     n : int
         20 to 50 are a good batch: label all of them as one class, then flip the exceptions.
-    seed : int
-        Same study, same seed: same queue.
+    seed : int, optional
+        Same study, same seed: same queue. The study's own if left out.
     frame : int
         Frame of a time lapse.
 
@@ -47,7 +47,8 @@ def rectangle(
     where = table[["z", "y", "x"]].to_numpy()
     inside = ((where >= ends[:, 0]) & (where <= ends[:, 1])).all(axis=1)
     free = table[table["free"] & (table["image"] == image) & (table["frame"] == frame) & inside]
-    chosen = np.random.default_rng(seed).choice(len(free), min(n, len(free)), replace=False)
+    rng = np.random.default_rng(study.settings.seed if seed is None else seed)
+    chosen = rng.choice(len(free), min(n, len(free)), replace=False)
     queue = free.iloc[chosen].assign(origin="rectangle", weight=len(free) / max(len(chosen), 1))
     return as_queue(queue, name="rectangle")
 

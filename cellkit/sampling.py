@@ -99,7 +99,12 @@ def frame_of(study: Study) -> pd.DataFrame:
 
 
 def draw(
-    study: Study, n: int, *, by: str = "mixed", seed: int = 0, quotas: dict[str, int] | None = None
+    study: Study,
+    n: int,
+    *,
+    by: str = "mixed",
+    seed: int | None = None,
+    quotas: dict[str, int] | None = None,
 ) -> pd.DataFrame:
     """Draw a queue of candidates that have no label yet; fewer than `n` if fewer are left.
 
@@ -115,8 +120,8 @@ def draw(
         "mixed": 30 % at random, 50 % uncertain and varied, 20 % for the emptiest category. "category": the
         four categories evenly, as far as the network's calls and the labels so far foretell them.
         "uncertain": nearest to the network's threshold. "diverse": as different as possible. "random".
-    seed : int
-        Same study, same seed: same queue.
+    seed : int, optional
+        Same study, same seed: same queue. The study's own if left out.
     quotas : dict of str to int, optional
         Labels wanted in the study per category, in place of equal numbers.
 
@@ -131,7 +136,7 @@ def draw(
     if by not in {"random", "diverse"}:
         frame = frame.assign(margin=_margin(_called(frame, by)), chance=error_chance(frame))
     wanted = {name: (quotas.get(name, 0) if quotas else np.nan) for name in names}
-    rng, parts, left = np.random.default_rng(seed), [], n
+    rng, parts, left = np.random.default_rng(study.settings.seed if seed is None else seed), [], n
     for way, share in WAYS[by].items():
         k = left if way == list(WAYS[by])[-1] else min(left, round(share * n))
         rows = _rows(frame, way, k, rng, wanted)

@@ -81,9 +81,7 @@ class Gallery(Screen):
         self.send(
             {
                 "op": "open",
-                "title": f"Audit {self.batch or ''}".strip()
-                if self.blind
-                else f"Batch {self.batch or ''}".strip(),
+                "title": " ".join(filter(None, ["Audit" if self.blind else "Batch", self._name()])),
                 "who": self.who,
                 "styles": answer_styles(classes),
                 "keymap": list(annotate.keymap(classes).items()),
@@ -96,6 +94,9 @@ class Gallery(Screen):
                 **self._state(),
             }
         )
+
+    def _name(self) -> str:
+        return "" if self.batch in {None, "audit"} else str(self.batch)
 
     def _state(self) -> dict:
         return {

@@ -50,9 +50,7 @@ class TrainingMonitor(Screen):
     def stop(self) -> None:
         """End the training within a batch; the best epoch so far is kept."""
         self._stop.set()
-        if self.state == "running":
-            self.state = "stopping"
-        self._show()
+        self._now("stopping", only_from="running")
 
     def result(self) -> Any:
         """Wait until the training has ended and return what it returned; its error, if it failed.
@@ -75,10 +73,17 @@ class TrainingMonitor(Screen):
     def _run(self, train: Callable[..., Any], arguments: tuple, settings: dict) -> None:
         try:
             self._result = train(*arguments, **settings)
-            self.state = "done"
+            self._now("done")
         except Exception as error:
-            self.error, self.state = error, "failed"
-        self._show()
+            self.error = error
+            self._now("failed")
+
+    def _now(self, state: str, *, only_from: str | None = None) -> None:
+        """Take a state and show it; an end that came first is not overwritten by a wish to stop."""
+        with self._lock:
+            if only_from in {None, self.state}:
+                self.state = state
+            self._show()
 
     def _on_epoch(self, row: dict[str, float]) -> None:
         self._rows.append({name: float(value) for name, value in row.items()})

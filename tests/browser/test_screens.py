@@ -1,0 +1,169 @@
+"""The screens in a real browser, as a person uses them."""
+
+import pytest
+from made_up import make_study
+
+from cellkit.study import open_study
+
+pytest.importorskip("playwright", reason="playwright is not installed")
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+
+OPEN = "from cellkit.study import open_study\nstudy = open_study('{name}')"
+CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+DARK = "() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+
+
+@pytest.fixture
+def study(lab, request):
+    """A study beside the notebook, of the name of the test."""
+    return make_study(lab.home / request.node.name, n=200)
+
+
+def screen(page, name):
+    found = page.locator(f".ck-{name}").first
+    expect(found).to_have_attribute("data-ready", "1", timeout=30_000)
+    found.scroll_into_view_if_needed()
+    return found
+
+
+def drag(page, box, start, end):
+    """Drag over a box, from and to shares of its width and height."""
+    (x0, y0), (x1, y1) = [
+        (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
+    ]
+    page.mouse.move(x0, y0)
+    page.mouse.down()
+    page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2)
+    page.mouse.move(x1, y1)
+    page.mouse.up()
+
+
+def test_labels_by_key_and_by_rectangle_survive_undo_redo_and_a_restart(run, study):
+    cells = (
+        OPEN.format(name=study.folder.name),
+        "from cellkit.annotate import draw_batch\nqueue = draw_batch(study, '1', n=40)",
+        "from cellkit.widgets import Gallery\nGallery(study, queue, who='ann')",
+    )
+    page = run("gallery.ipynb", *cells)
+    gallery = screen(page, "gallery")
+    tile = gallery.locator(".ck-tile")
+    tile.first.click()
+    page.keyboard.type("ccxxcucx")
+    expect(gallery).to_have_attribute("data-rev", "8")
+    expect(gallery).to_have_attribute("data-cursor", "8")
+    page.keyboard.type("qd jk")
+    assert page.evaluate(CELLS) == 3, "Jupyter's own keys do nothing here"
+    first, last = tile.nth(8).bounding_box(), tile.nth(15).bounding_box()
+    page.mouse.move(first["x"] - 2, first["y"] + 4)
+    page.mouse.down()
+    page.mouse.move(first["x"] + 20, first["y"] + 20)
+    page.mouse.move(last["x"] + 20, last["y"] + 20)
+    page.mouse.up()
+    chosen = int(gallery.get_attribute("data-chosen"))
+    assert chosen >= 4
+    gallery.get_by_role("button", name="all artefact").click()
+    expect(gallery).to_have_attribute("data-rev", "9")
+    row = int(gallery.locator('.ck-tile[data-answer="artefact"]').last.get_attribute("data-index"))
+    tile.nth(row).dblclick()
+    expect(tile.nth(row)).to_have_attribute("data-answer", "cell")
+    expect(gallery).to_have_attribute("data-rev", "10")
+    page.keyboard.type("zzz")
+    page.keyboard.press("Control+Shift+Z")
+    expect(gallery).to_have_attribute("data-rev", "14")
+    expect(gallery).to_have_attribute("data-saved", "saved")
+    answers = [each.get_attribute("data-answer") for each in tile.all()]
+    assert answers[:8] == ["cell", "cell", "artefact", "artefact", "cell", "unsure", "cell", "artefact"]
+    assert (answers.count(""), len(open_study(study.folder).labels())) == (32, 8)
+    page.keyboard.press("Control+a")
+    page.keyboard.press("x")
+    expect(gallery).to_have_attribute("data-rev", "15")
+    page.evaluate(RESTART)
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    again = screen(page, "gallery")
+    expect(again).to_have_attribute("data-rev", "0")
+    expect(again.locator('.ck-tile[data-answer="artefact"]')).to_have_count(40)
+    assert (open_study(study.folder).labels()["answer"] == "artefact").sum() == 40
+
+
+def test_planes_are_scrolled_candidates_labelled_and_a_rectangle_sampled(run, study):
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import SliceBrowser\nSliceBrowser(study, 'animal-1', who='ann')"
+    )  # fmt: skip
+    page = run("slices.ipynb", *cells)
+    browser = screen(page, "slices")
+    stage = browser.locator(".ck-stage")
+    box = stage.bounding_box()
+    expect(browser).to_have_attribute("data-shown", "12")
+    page.mouse.move(box["x"] + 30, box["y"] + 60)
+    page.mouse.wheel(0, 1)
+    expect(browser).to_have_attribute("data-z", "12")
+    browser.focus()
+    page.mouse.wheel(0, 1)
+    page.mouse.wheel(0, 1)
+    expect(browser).to_have_attribute("data-shown", "14")
+    page.keyboard.press("ArrowDown")
+    expect(browser).to_have_attribute("data-shown", "13")
+    page.keyboard.press("o")
+    page.keyboard.press("m")
+    page.keyboard.press("r")
+    expect(browser).to_have_attribute("data-tool", "rectangle")
+    box = stage.bounding_box()
+    drag(page, box, (0.3, 0.2), (0.7, 0.8))
+    gallery = screen(page, "gallery")
+    n = gallery.locator(".ck-tile").count()
+    gallery.get_by_role("button", name="all artefact").click()
+    expect(browser).to_have_attribute("data-labelled", str(n))
+    labels = open_study(study.folder).labels()
+    assert set(labels["origin"]) == {"rectangle"}
+    assert len(labels) == n
+    browser.focus()
+    page.keyboard.press("a")
+    stage.click(position={"x": 200, "y": 100})
+    expect(browser).to_have_attribute("data-labelled", str(n + 1))
+    page.keyboard.press("z")
+    expect(browser).to_have_attribute("data-labelled", str(n))
+    gallery.focus()
+    page.keyboard.type("ad")
+    assert page.evaluate(CELLS) == 2
+    gallery.evaluate("node => node.removeAttribute('data-lm-suppress-shortcuts')")
+    page.keyboard.press("a")
+    page.wait_for_function(f"() => ({CELLS})() === 3")  # control: without its shield Jupyter takes the keys
+
+
+TRAIN = """from cellkit.widgets import CategorySampler, TrainingMonitor
+def train(on_epoch, stop):
+    epoch = 0
+    while not stop.wait(0.05):
+        epoch += 1
+        on_epoch({'epoch': epoch, 'loss': 1 / epoch, 'val_loss': 1.1 / epoch, 'f1': 0.5, 'val_f1': 0.4})
+monitor = TrainingMonitor(train)
+monitor"""
+
+
+def test_a_box_opens_a_batch_while_a_training_goes_on_until_it_is_stopped(lab, run, page):
+    mean = "<img src=x onerror=alert(1)>"
+    study = make_study(lab.home / "categories", n=100, classes=(mean, "artefact"))
+    run(
+        "categories.ipynb",
+        OPEN.format(name=study.folder.name),
+        TRAIN,
+        "CategorySampler(study, who='ann', n=8)",
+    )
+    monitor, table = screen(page, "monitor"), screen(page, "categories")
+    expect(table.locator(".ck-box").first).to_contain_text(f"correct {mean}")
+    assert page.locator(".ck img").count() == 0, "names are text, whatever they hold"
+    table.focus()
+    page.keyboard.press("4")
+    gallery = screen(page, "gallery")
+    expect(gallery.locator(".ck-tile")).to_have_count(8)
+    gallery.locator(".ck-tile").first.click()
+    page.keyboard.press("x")
+    expect(table.locator('[data-category="correct artefact"]')).to_contain_text("1 labelled")
+    expect(monitor).to_have_attribute("data-state", "running")
+    page.evaluate(DARK)
+    monitor.get_by_role("button", name="stop").click()
+    expect(monitor).to_have_attribute("data-state", "done")
+    assert page.evaluate("() => document.body.dataset.jpThemeLight") == "false"

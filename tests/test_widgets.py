@@ -1,0 +1,382 @@
+"""The screens without a browser: messages in, messages out, and the labels on disk."""
+
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up import make_study
+
+from cellkit import annotate
+from cellkit.study import create_study, open_study
+from cellkit.widgets import CategorySampler, Gallery, SliceBrowser, TrainingMonitor
+from cellkit.widgets.pictures import CROP, SPAN, crops, encode
+from cellkit.widgets.screen import Screen, answer_styles
+
+
+class Listener:
+    """Stands in for the browser: keeps what a screen says, and says what a person does."""
+
+    def __init__(self, screen):
+        self.screen, self.heard = screen, []
+        screen.send = lambda message, buffers=None: self.heard.append((message, buffers))
+
+    def say(self, op, **message):
+        self.heard.clear()
+        self.screen._handle_custom_msg({"op": op, **message}, [])
+        return self.heard[-1][0] if self.heard else None
+
+
+@pytest.fixture
+def study(tmp_path):
+    return make_study(tmp_path / "study", n=200)
+
+
+@pytest.fixture
+def queue(study):
+    return annotate.draw_batch(study, "first", 30)
+
+
+@pytest.fixture
+def gallery(study, queue):
+    return Listener(Gallery(study, queue, who="ann"))
+
+
+@pytest.fixture
+def browser(study):
+    listener = Listener(SliceBrowser(study, "animal-1", who="ann").pane)
+    listener.say("ready")
+    return listener
+
+
+def test_a_gallery_opens_with_its_rows_its_keys_and_the_next_open_row(gallery, queue):
+    opened = gallery.say("ready")
+    assert (opened["op"], opened["title"], opened["cursor"]) == ("open", "Batch first", 0)
+    assert len(opened["rows"]) == len(opened["answers"]) == 30
+    assert opened["rows"][3]["p"] == pytest.approx(queue["p"][3])
+    assert dict(opened["keymap"])["x"] == "artefact"
+    assert opened["styles"] == answer_styles(("cell", "artefact"))
+
+
+def test_an_answer_is_on_disk_before_the_gallery_says_so(gallery, study):
+    reply = gallery.say("label", rows=[0], answer="cell")
+    assert (reply["op"], reply["cursor"], reply["counts"]["cell"]) == ("answers", 1, 1)
+    assert len(open_study(study.folder).labels()) == 1
+    reply = gallery.say("label", rows=[1, 2, 5], answer="artefact")
+    assert reply["cursor"] == 6
+    assert reply["answers"][:6] == ["cell", "artefact", "artefact", "", "", "artefact"]
+    labels = study.labels()
+    assert (labels[["who", "batch"]] == ["ann", "first"]).all(axis=None)
+
+
+def test_label_all_then_flip_is_one_answer_a_row_and_few_actions(gallery, study):
+    gallery.say("label", rows=list(range(30)), answer="artefact")
+    for row in (3, 7, 20):
+        gallery.say("label", rows=[row], answer="cell")
+    labels = study.labels()
+    assert labels["answer"].value_counts().to_dict() == {"artefact": 27, "cell": 3}
+    assert 4 / len(labels) < 0.3
+
+
+def test_the_same_queue_in_another_cell_goes_on_where_it_was(gallery, study, queue):
+    gallery.say("label", rows=[0, 1, 2], answer="unsure")
+    again = Listener(Gallery(open_study(study.folder), queue, who="ann")).say("ready")
+    assert again["answers"][:4] == ["unsure"] * 3 + [""]
+    assert again["cursor"] == 3
+
+
+def test_undo_and_redo_go_through_all_steps_and_never_into_another_batch(gallery, study):
+    other = study.candidates("animal-2").query("not called").tail(2).assign(origin="random", batch="other")
+    annotate.answer(study, other, "cell", "ann")
+    start = gallery.say("ready")["answers"]
+    steps = [([0], "cell"), ([1, 2, 3], "artefact"), ([1], "cell"), ([0], "")]
+    after = [gallery.say("label", rows=rows, answer=answer)["answers"] for rows, answer in steps]
+    assert [gallery.say("undo")["answers"] for _ in range(4)] == [*after[2::-1], start]
+    assert gallery.say("undo")["said"] == "Nothing to undo in this batch"
+    assert [gallery.say("redo")["answers"] for _ in range(4)] == after
+    assert gallery.say("redo")["said"] == "Nothing to redo in this batch"
+    assert annotate.answers_of(study, other) == ["cell", "cell"], "control: the other batch stands"
+
+
+def test_the_queue_of_an_audit_is_blind(study):
+    queue = study.candidates("animal-3").head(4).assign(origin="audit", weight=2.0, batch="audit")
+    opened = Listener(Gallery(study, queue)).say("ready")
+    assert {*opened["rows"][0]} <= {"image", "z_um", "y_um", "x_um"}
+    assert "net-a" not in str(opened)
+    seen = Listener(Gallery(study, annotate.sample(study, 4))).say("ready")
+    assert "p" in seen["rows"][0], "control: other queues show the call"
+
+
+def test_what_cannot_be_saved_is_shown_as_not_saved_and_the_answers_stay_as_on_disk(gallery, study):
+    gallery.say("label", rows=[0], answer="cell")
+    kept = study.labels()
+    study.ledger("ann").path.unlink()
+    study.ledger("ann").path.mkdir()
+    reply = gallery.say("label", rows=[1], answer="cell")
+    assert (reply["op"], reply["saved"]) == ("error", False)
+    assert reply["answers"][:2] == ["cell", ""]
+    assert "must be writable" in reply["text"]
+    assert len(kept) == 1, "control"
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"op": "label", "rows": [99], "answer": "cell"}, "This queue has rows 0 to 29; got 99. "),
+        ({"op": "label", "rows": [0], "answer": "dog"}, "An answer must be one of cell, artefact, unsure; "),
+        ({"op": "dance"}, "'dance'"),
+        ({}, "'op'"),
+    ],
+)
+def test_a_wrong_message_is_an_error_on_the_screen_and_changes_nothing(gallery, study, message, text):
+    reply = gallery.say(**{"op": None} | message) if "op" in message else None
+    if reply is None:
+        gallery.screen._handle_custom_msg(message, [])
+        reply = gallery.heard[-1][0]
+    assert reply["op"] == "error"
+    assert reply["text"].startswith(text)
+    assert study.events().empty
+
+
+def test_crops_come_in_parts_that_are_asked_for(gallery):
+    gallery.say("crops", rows=[4, 2])
+    message, buffers = gallery.heard[-1]
+    assert message["rows"] == [4, 2]
+    d, h, w = CROP.shape
+    assert [len(buffer) for buffer in buffers] == [2 * (2 * h * w + d * w + d * h)] * 2
+    gallery.say("crops", rows=list(range(30)) * 2)
+    assert sum(map(len, gallery.heard[-1][1])) < 4e6
+
+
+@pytest.fixture
+def two_channels(tmp_path):
+    """One cell in the middle of the signal, one bright border in the background."""
+    signal, background = np.full((2, 20, 40, 40), 100, np.uint16)
+    signal[9:12, 18:22, 18:22] = 1000
+    background[:, :3] = 1000
+    noise = np.random.default_rng(0).integers(0, 10, signal.shape).astype(np.uint16)
+    paths = [tmp_path / "signal.npy", tmp_path / "background.npy"]
+    for path, channel in zip(paths, (signal, background), strict=True):
+        np.save(path, channel + noise)
+    image = {"name": "m1", "path": paths, "animal": "m", "voxel_um": (5, 2, 2), "axes": "zyx"}
+    return create_study(
+        tmp_path / "s", images=[image | {"channels": ("signal", "background")}], diameter_um=12
+    )
+
+
+def views(buffer, channel):
+    d, h, w = CROP.shape
+    words = np.frombuffer(buffer, "<u2").reshape(2, -1)[channel]
+    cuts = np.split(words, np.cumsum([h * w, h * w, d * w]))
+    return [cut.reshape(shape) for cut, shape in zip(cuts, [(h, w), (h, w), (d, w), (d, h)], strict=True)]
+
+
+def test_a_crop_has_the_cell_in_its_middle_in_all_planes_and_is_dark_beyond_the_image(two_channels):
+    middle = {"image": "m1", "frame": 0, "z": 10.0, "y": 19.5, "x": 19.5}
+    both = crops(two_channels, pd.DataFrame([middle, middle | {"y": 0.0}]))
+    for view in views(both[0], channel=0):
+        bright = np.argwhere(view > view.min() / 2 + view.max() / 2).mean(axis=0)
+        np.testing.assert_allclose(bright, np.array(view.shape) / 2 - 0.5, atol=0.6)
+    plane, projection, *_ = views(both[0], channel=0)
+    assert (projection >= plane).mean() > 0.99
+    edge = views(both[1], channel=1)[0]
+    assert (edge[: CROP.shape[1] // 2 - 2] == 0).all(), "beyond the image"
+    assert edge[CROP.shape[1] // 2 + 2].min() > 20000, "control: the border of the image is bright"
+
+
+def test_pixels_are_sent_on_one_scale_for_a_whole_channel(two_channels):
+    intensities = two_channels.intensities("m1")["signal"]
+    values = np.array([intensities.low, intensities.high])
+    np.testing.assert_allclose(encode(values, intensities) / 65535 * SPAN - 1, [0, 1], atol=1e-4)
+
+
+def test_the_browser_reads_the_part_of_the_plane_that_is_shown(two_channels):
+    two_channels.save_candidates("m1", make_empty(two_channels), made_by={})
+    pane = Listener(SliceBrowser(two_channels, "m1").pane)
+    intensities = two_channels.intensities("m1")
+    view = {"z": 10, "depth": 1, "roles": ["signal", "background"], "box": [4, 24, 6, 36], "step": 1}
+    said = pane.say("view", key="k", **view)
+    (message, buffers) = pane.heard[-1]
+    assert (said["rows"], said["columns"], message["key"]) == (20, 30, "k")
+    for role, buffer in zip(("signal", "background"), buffers, strict=True):
+        plane = two_channels.image("m1").read(role)[10, 4:24, 6:36]
+        np.testing.assert_array_equal(
+            np.frombuffer(buffer, "<u2").reshape(20, 30), encode(plane, intensities[role])
+        )
+    pane.say("view", key="k", **view | {"depth": 5, "roles": ["signal"], "step": 2})
+    message, buffers = pane.heard[-1]
+    thick = two_channels.image("m1").read("signal")[8:13, 4:24, 6:36].max(0)
+    halved = encode(thick.reshape(10, 2, 15, 2).mean(axis=(1, 3)), intensities["signal"])
+    np.testing.assert_array_equal(np.frombuffer(buffers[0], "<u2").reshape(10, 15), halved)
+
+
+def make_empty(study):
+    columns = {"image": [], "frame": [], "z": [], "y": [], "x": [], "score": [], "diameter_um": []}
+    return pd.DataFrame(columns).astype({"image": "str", "frame": "int64"})
+
+
+def points(browser):
+    message, (numbers, codes) = next(pair for pair in browser.heard if pair[0]["op"] == "points")
+    return np.frombuffer(numbers, "<f4").reshape(message["n"], 4), np.frombuffer(codes, "u1").reshape(-1, 2)
+
+
+def test_a_click_labels_a_candidate_with_the_class_and_undo_takes_it_back(browser, study):
+    numbers, codes = points(browser)
+    table = study.candidates("animal-1")
+    np.testing.assert_allclose(numbers[:, 3], table["p"], rtol=1e-5)
+    np.testing.assert_array_equal(codes[:, 0], table["called"])
+    browser.say("label", index=7, answer="artefact")
+    assert points(browser)[1][7, 1] == 2
+    label = study.labels().iloc[0]
+    assert (label["origin"], label["batch"], label["who"]) == ("category", "browse animal-1", "ann")
+    browser.say("undo")
+    assert points(browser)[1][7, 1] == 0
+    browser.say("redo")
+    browser.say("label", index=7, answer="")
+    assert study.labels().empty
+
+
+def test_a_missed_cell_added_by_a_click_is_drawn_among_the_points(browser, study):
+    browser.say("missed", z=3, y=40.25, x=50.5)
+    numbers, codes = points(browser)
+    assert len(numbers) == 201
+    np.testing.assert_allclose(numbers[-1, :3], [3, 40.25, 50.5], rtol=1e-6)
+    assert codes[-1].tolist() == [2, 1]
+    assert study.labels()["origin"].tolist() == ["missed"]
+
+
+def test_an_image_that_judges_can_be_looked_at_but_not_labelled(study):
+    pane = Listener(SliceBrowser(study, "animal-3").pane)
+    pane.say("ready")
+    assert pane.heard[0][0]["judges"]
+    for message in ({"op": "label", "index": 0, "answer": "cell"}, {"op": "missed", "z": 1, "y": 2, "x": 3}):
+        reply = pane.say(**message)
+        assert (reply["op"], reply["saved"]) == ("error", False)
+        assert reply["text"].startswith("An image that judges takes labels of its audit only; ")
+    assert study.events().empty
+
+
+def test_a_candidate_near_an_audited_place_is_not_labelled_by_a_click(browser, study):
+    study.save_audit("audit", study.candidates("animal-1").head(1).assign(weight=1.0), {"seed": 0})
+    reply = browser.say("label", index=0, answer="cell")
+    assert reply["text"].startswith("Labels outside the audit keep away from it; ")
+    assert study.events().empty
+
+
+def test_a_rectangle_opens_a_sample_below_and_its_answers_are_drawn_in_the_picture(study):
+    browser = SliceBrowser(study, "animal-1", who="ann")
+    pane = Listener(browser.pane)
+    pane.say("ready")
+    pane.say("rectangle", box=[[-1, 24], [0, 80], [0, 119]])
+    gallery = Listener(browser.children[1])
+    queue = gallery.screen.queue
+    assert len(queue) == 40
+    assert queue["y"].max() <= 80
+    assert set(queue["origin"]) == {"rectangle"}
+    pane.heard.clear()
+    gallery.say("label", rows=[0, 1], answer="cell")
+    assert (points(pane)[1][:, 1] == 1).sum() == 2
+    reply = pane.say("rectangle", box=[[0, 1], [5, 5], [5, 5]])
+    assert reply["text"].startswith("A rectangle needs candidates without a label; ")
+
+
+def test_a_box_of_the_category_table_opens_its_unfinished_batch(study):
+    (study.folder / "truth").mkdir()
+    for name in study.names:
+        study.candidates(name).query("cell")[["z", "y", "x"]].to_csv(study.folder / "truth" / f"{name}.csv")
+    sampler = CategorySampler(study, who="ann", n=20)
+    table = Listener(sampler.table)
+    counts = table.say("ready")
+    assert counts["labels"] == dict.fromkeys(
+        ["correct cell", "correct artefact", "missed cell", "false cell"], 0
+    )
+    assert sum(counts["called"]) == 400
+    table.say("open", category="false cell")
+    first = sampler.children[1].queue
+    assert first["called"].all()
+    table.say("open", category="false cell")
+    pd.testing.assert_frame_equal(sampler.children[1].queue, first, check_dtype=False)
+    gallery = Listener(sampler.children[1])
+    table.heard.clear()
+    gallery.say("label", rows=list(range(20)), answer="artefact")
+    assert table.heard[-1][0]["labels"]["false cell"] == 20
+    table.say("open", category="false cell")
+    assert sampler.children[1].queue["batch"][0] == "false cell 2"
+
+
+def training(epochs, on_epoch, stop, wait=0.0):
+    done = 0
+    while done < epochs and not stop.wait(wait):
+        done += 1
+        on_epoch({"epoch": done, "loss": 1 / done, "val_loss": 1 / done, "f1": 0.5, "val_f1": 0.5})
+    return done
+
+
+def test_a_training_runs_in_the_background_and_its_history_is_kept():
+    monitor = TrainingMonitor(training, 3)
+    assert monitor.result() == 3
+    assert monitor.history["epoch"].tolist() == [1, 2, 3]
+    shown = Listener(monitor).say("ready")
+    assert (shown["state"], len(shown["rows"])) == ("done", 3)
+
+
+def test_stop_ends_a_training_and_keeps_what_it_returns():
+    monitor = TrainingMonitor(training, 10**6, wait=0.01)
+    listener = Listener(monitor)
+    listener.say("stop")
+    assert monitor.result() < 10**6
+    assert monitor.state == "done"
+
+
+def test_interrupting_the_wait_for_a_result_stops_the_training(monkeypatch):
+    monitor = TrainingMonitor(training, 10**6, wait=0.01)
+    join, calls = threading.Thread.join, []
+
+    def interrupted(thread, timeout=None):
+        calls.append(thread)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    assert monitor.result() < 10**6
+
+
+def test_the_browser_hears_at_most_twice_a_second_of_a_training():
+    heard = []
+
+    class Counted(TrainingMonitor):
+        def send(self, message, buffers=None):
+            heard.append(message)
+
+    Counted(training, 200, wait=0.001).result()
+    assert len(heard) <= 3
+    assert len(heard[-1]["rows"]) == 200, "control: the last message holds all"
+
+
+def test_a_training_that_fails_says_why_on_the_screen_and_to_who_waits():
+    def fails(on_epoch, stop):
+        raise ValueError("Labels need two classes; all 3 are cell. Label some artefacts.")
+
+    monitor = TrainingMonitor(fails)
+    with pytest.raises(
+        ValueError, match=r"^Labels need two classes; all 3 are cell\. Label some artefacts\.$"
+    ):
+        monitor.result()
+    shown = Listener(monitor).say("ready")
+    assert (shown["state"], shown["error"][:6]) == ("failed", "Labels")
+
+
+@pytest.mark.parametrize("screen", Screen.__subclasses__(), ids=lambda screen: screen.__name__)
+def test_a_screen_is_deaf_to_jupyters_keys_and_asks_for_its_data(screen):
+    assert 'data-lm-suppress-shortcuts": "true"' in screen._esm
+    assert 'model.send({ op: "ready" })' in screen._esm
+    assert screen._esm.count("export default") == 1
+    assert "import " not in screen._esm
+
+
+def test_a_screen_is_a_widget_in_a_notebook_and_keeps_no_pixels_in_it(gallery):
+    gallery.say("crops", rows=[0, 1])
+    state = gallery.screen.get_state()
+    assert sum(len(str(value)) for name, value in state.items() if not name.startswith("_")) < 1000
+    assert "application/vnd.jupyter.widget-view+json" in gallery.screen._repr_mimebundle_()[0]
