@@ -20,11 +20,11 @@ import pandas as pd
 
 from cellkit.disk import append_text, writing
 from cellkit.match import group_points
-from cellkit.tables import LABEL_COLUMNS, MAY_BE_EMPTY, ORIGINS, check_table, empty_table
+from cellkit.tables import LABEL_COLUMNS, ORIGINS, check_table, empty_table
 
 UNDO, CLEAR = "undo", "clear"
 TEXTS = [name for name, kind in LABEL_COLUMNS.items() if kind == "str"]
-NUMBERS = {name: int if name == "frame" else (int, float) for name in LABEL_COLUMNS if name not in TEXTS}
+NUMBERS = ["frame", "z_um", "y_um", "x_um", "weight", "p"]  # the last two may be empty
 GIVEN_COLUMNS = {name: kind for name, kind in LABEL_COLUMNS.items() if name not in {"id", "at", "who"}}
 EMPTY: dict[str, Any] = {"frame": 0, "weight": None, "network": "", "p": None, "batch": "", "replaces": ""}
 Event = dict[str, Any]
@@ -244,7 +244,7 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     parts = [part for part in parts if len(part)]
     if not parts:
         return empty_table(LABEL_COLUMNS | {"file": "str"})
-    events = pd.concat(parts, ignore_index=True).sort_values(["when", "file", "line"], kind="stable")
+    events = pd.concat(parts, ignore_index=True).sort_values("when", kind="stable")
     return events.drop_duplicates("id").reset_index(drop=True)
 
 
@@ -276,15 +276,12 @@ def _event(line: bytes) -> Event | None:
     """Return the event of one line, with every column, or None if the line does not hold a whole one."""
     try:
         event = EMPTY | json.loads(line)
-        "".join(event[name] for name in TEXTS).encode()
-        numbers = {
-            name: event[name] for name in NUMBERS if name not in MAY_BE_EMPTY or event[name] is not None
-        }
-        whole = all(
-            isinstance(number, NUMBERS[name]) and abs(number) < 2**53 for name, number in numbers.items()
-        )
+        "".join([event[name] for name in TEXTS]).encode()
+        numbers = [event[name] for name in NUMBERS]
+        extent = sum([abs(number) for number in numbers if number is not None])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+    whole = isinstance(event["frame"], int) and None not in numbers[:-2] and extent < 2**53
     return event if whole else None
 
 

@@ -25,13 +25,14 @@ class Settings:
     shape: tuple[int, ...]
 
 
-def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_no_part(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_file_that_cannot_be_finished_leaves_the_old_one_and_no_part(tmp_path, monkeypatch, step):
     path = write_text(tmp_path / "new" / "a.txt", "old")
 
-    def stop(handle):
+    def stop(*given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(disk.os, "fsync", stop)
+    monkeypatch.setattr(disk.os, step, stop)
     with pytest.raises(OSError, match="No space left"):
         write_text(path, "new")
     assert path.read_text() == "old"

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import cellkit.ledger as ledger_module
 from cellkit.ledger import Ledger, current_labels, read_events
 from cellkit.tables import LABEL_COLUMNS, ORIGINS
 
@@ -336,6 +337,7 @@ def test_lines_by_another_hand_may_leave_out_what_may_be_empty(tmp_path):
 
 KILLED = """
 import sys
+import cellkit.ledger as ledger_module
 from cellkit.ledger import Ledger
 ledger, size = Ledger(sys.argv[1], "anna"), int(sys.argv[2])
 for n in range(100_000):
@@ -425,7 +427,9 @@ def test_a_folder_that_is_read_only_is_said_to_be():
     shutil.rmtree(folder)
 
 
-def test_many_threads_may_answer_at_once(tmp_path):
+def test_many_threads_may_answer_at_once(tmp_path, monkeypatch):
+    new_file = ledger_module._new_file
+    monkeypatch.setattr(ledger_module, "_new_file", lambda *given: time.sleep(0.02) or new_file(*given))
     ledger = Ledger(tmp_path, "anna")
     threads = [
         threading.Thread(target=lambda n=n: [ledger.add([row(x=100 * n + k)]) for k in range(10)])
@@ -435,6 +439,7 @@ def test_many_threads_may_answer_at_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(list(tmp_path.iterdir())) == 1
     assert len(lines(tmp_path)) == len(answers(tmp_path, 0.1)) == 80
     assert len(set(read_events(tmp_path)["at"])) == 80
 
@@ -479,10 +484,10 @@ def test_an_audited_place_stays_one_and_keeps_its_weight_when_it_is_answered_aga
 
 def test_two_audited_places_stay_two_however_near_they_are(tmp_path):
     ledger = Ledger(tmp_path, "anna")
-    ledger.add([row("cell", 1)])
-    assert answers(tmp_path, within_um=2) == {1: "cell"}
+    ledger.add([row("cell", 10), row("cell", 20), row("cell", 1)])
+    assert answers(tmp_path, within_um=2) == {10: "cell", 20: "cell", 1: "cell"}
     ledger.add([row("cell", 0, origin="audit", weight=2.0), row("artefact", 1.5, origin="audit", weight=2.0)])
-    assert answers(tmp_path, within_um=2) == {0: "cell", 1.5: "artefact"}
+    assert answers(tmp_path, within_um=2) == {10: "cell", 20: "cell", 0: "cell", 1.5: "artefact"}
 
 
 def test_labels_of_an_empty_ledger_have_the_agreed_columns(tmp_path):

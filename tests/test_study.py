@@ -252,6 +252,7 @@ def test_candidates_come_back_as_they_were_saved_with_what_made_them(study):
         "image": study.image_fingerprint("m1"), "diameter_um": 10, "block": [1, 2], "threshold": 0.5,
     }  # fmt: skip
     assert opened.candidates("m2").empty
+    assert opened.candidates("m1").attrs == {}, "what made them is asked for, not carried along"
 
 
 def test_images_that_no_network_called_yet_stand_beside_called_ones(study):
