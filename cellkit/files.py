@@ -1,5 +1,6 @@
 """Image files of every kind as lazy arrays along (t, c, z, y, x): TIFF, OME-Zarr, NumPy."""
 
+import mmap
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,12 +26,28 @@ class Axes:
         self.dtype = np.dtype(stored.array.dtype).newbyteorder("=")
 
     def __getitem__(self, index: tuple[int, int, slice, slice, slice]) -> np.ndarray:
-        """Read a block of one frame and channel, shape (z, y, x)."""
+        """Read a block of one frame and channel, shape (z, y, x): an array of its own."""
         wanted = dict(zip("tczyx", index, strict=True))
         block = np.asarray(self._array[tuple(wanted[axis] for axis in self._axes)])
         kept = [axis for axis in self._axes if axis in "zyx"]
         block = block.transpose([kept.index(axis) for axis in "zyx" if axis in kept])
+        if isinstance(self._array, np.ndarray):
+            block = block.astype(self.dtype, order="C")
+            _release(self._array)
+        block = np.ascontiguousarray(block, dtype=self.dtype)
         return block if "z" in kept else block[None]
+
+
+def _release(array: np.ndarray) -> None:
+    """Give the memory of a mapped file back: pages that were read would count until the file is closed.
+
+    Only of a file mapped for reading, whose pages can be read again.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if getattr(array, "mode", "") == "r" and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 class Stack:

@@ -1,6 +1,5 @@
 """Images of every kind as one lazy image with axes (t, c, z, y, x), channel roles and a voxel size."""
 
-import mmap
 import os
 import re
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ class Image:
     Attributes
     ----------
     name : str
-    source : lazy array, shape (t, c, z, y, x)
+    source : files.Stack, shape (t, c, z, y, x)
         Is read block by block, from any number of threads.
     voxel_um : tuple of 3 float
         Voxel size along z, y and x, in µm.
@@ -36,7 +35,7 @@ class Image:
     """
 
     name: str
-    source: Any
+    source: Stack
     voxel_um: ZYX
     roles: tuple[str, ...]
     animal: str = ""
@@ -60,7 +59,8 @@ class Image:
     @property
     def chunk(self) -> tuple[int, int, int]:
         """Smallest part (z, y, x) that the file gives at once; blocks of whole ones are the cheapest."""
-        return getattr(self.source, "chunk", (1, 1, 1))
+        z, y, x = self.source.chunk
+        return z, y, x
 
     @property
     def frames(self) -> int:
@@ -95,17 +95,13 @@ class Image:
             )
         zyx = self._checked_box(box)
         try:
-            stored = self.source[frame, channel, *zyx]
+            block = self.source[frame, channel, *zyx]
         except Exception as error:  # every format and codec has errors of its own
             reason = f"{type(error).__name__} {error}".splitlines()[0]
             raise ValueError(
                 f"An image's voxels must be readable; {self.name} cannot be read at {_where(zyx)}: "
                 f"{reason}. The file may be damaged: copy it again."
             ) from error
-        block = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
-        if not block.flags.owndata:
-            block = block.copy()
-        _release(stored)
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             at = np.argwhere(~np.isfinite(block))[0] + [side.start for side in zyx]
             raise ValueError(
@@ -164,15 +160,6 @@ def _checked_roles(roles: Sequence[str], channels: int) -> tuple[str, ...]:
             "Give one a channel."
         )
     return roles
-
-
-def _release(block: np.ndarray) -> None:
-    """Give the memory of a mapped file back: pages that were read would count until the file is closed."""
-    base: Any = block
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 def open_image(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkit.files import natural_order
-from cellkit.images import Image, open_image
+from cellkit.images import open_image
 from cellkit.tiffs import Planes
 
 VOXEL = (5.0, 2.0, 2.0)
@@ -420,6 +420,15 @@ def test_what_is_read_can_be_changed_without_changing_the_image():
     assert np.array_equal(array, VOLUME)
 
 
+def test_an_array_that_maps_a_file_for_writing_keeps_what_was_written(tmp_path):
+    np.save(tmp_path / "a.npy", VOLUME)
+    changed = np.load(tmp_path / "a.npy", mmap_mode="c")
+    changed[3] = 7
+    image = open_image(changed, voxel_um=VOXEL)
+    image.read()
+    assert (changed[3] == 7).all() and (image.read()[3] == 7).all()
+
+
 def test_no_file_stays_open(tmp_path):
     path = as_compressed(tmp_path, VOLUME)
     image = open_image(path, voxel_um=VOXEL)
@@ -694,11 +703,6 @@ def test_a_block_role_or_frame_outside_the_image_is_refused():
         "The frame must be one of the image's 1, counted from 0; of brain came frame 1. Mend the frame."
     ):
         image.read(frame=1)
-
-
-def test_an_image_may_stand_on_a_plain_array_of_five_axes():
-    image = Image("brain", VOLUME[None, None], VOXEL, ("signal",))
-    assert np.array_equal(image.read(box=np.s_[2:4, 0:9, 0:9]), VOLUME[2:4, :9, :9])
 
 
 @pytest.mark.real
