@@ -7,7 +7,8 @@ import pytest
 
 FLOORS = [  # lowest first; modules in one row may not import one another
     ["tables"],
-    ["blocks", "smoothing"],
+    ["blocks", "tiffs", "smoothing"],
+    ["files", "intensities"],
     ["blobs"],
     ["ranking", "disk", "cubes", "augment", "match", "estimates", "strata"],
     ["settings", "sweep"],
