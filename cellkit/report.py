@@ -123,6 +123,7 @@ def _basis(study: Study, names: list[str], *, audit: str, record: dict[str, Any]
             for name, each in record["strata"].items()
         },
         "labels": fingerprint(labels),
+        "audited": fingerprint(study.audit_labels()),
         "labels_by_origin": {str(k): int(n) for k, n in labels["origin"].value_counts().sort_index().items()},
         "last_label": str(study.events()["at"].max()),
         "versions": {"cellkit": __version__, "python": platform.python_version()}

@@ -152,10 +152,10 @@ def _stale_assessment(state: State) -> Iterator[str]:
     if not state.assessments:
         return
     n, said = list(state.assessments.items())[-1]
-    newest, networks = _newest(state), [network.get("name") for network in said.get("networks", [])]
-    if said.get("audited", state.prints["audited"]) != state.prints["audited"]:
+    newest, basis = _newest(state), said.get("rests_on", {})
+    if basis.get("audited", state.prints["audited"]) != state.prints["audited"]:
         yield f"Round {n} was assessed before some answers of its audit changed: assess again (notebook 05)."
-    if newest and networks and newest["name"] not in networks:
+    if newest and basis.get("networks", {}).get(newest["name"], "") != newest.get("sha256"):
         yield f"Round {n} was assessed before {newest['name']} was made: assess again (notebook 05)."
 
 

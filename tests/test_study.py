@@ -407,7 +407,7 @@ def ready(study):
     taught = {"labels": fingerprint(study.training_labels()), "n": 2}
     metrics = {"held-out": {"f1": {"value": 0.9, "low": 0.85, "high": 0.95}}}
     write_card(study, "net-1", sha256="ab", trained_on=taught, metrics=metrics, parents=["cells-0 (12)"])
-    said = {"networks": [{"name": "net-1"}], "audited": fingerprint(study.audit_labels())}
+    said = {"rests_on": {"networks": {"net-1": "ab"}, "audited": fingerprint(study.audit_labels())}}
     study.round_folder(1).mkdir(parents=True)
     (study.round_folder(1) / "assessment.json").write_text(json.dumps(said))
     return study
@@ -520,7 +520,10 @@ STALE = {
         f"{CALLED}, and the newest network is net-2: {CLASSIFY}",
         "Round 1 was assessed before net-2 was made: assess again (notebook 05).",
     ],
-    train_net_1_anew: [f"{CALLED} before it changed: {CLASSIFY}"],
+    train_net_1_anew: [
+        f"{CALLED} before it changed: {CLASSIFY}",
+        "Round 1 was assessed before net-1 was made: assess again (notebook 05).",
+    ],
     add_label: ["net-1 was trained on 2 labels, and there are 3 now: retrain (notebook 04)."],
     change_label: ["net-1 was trained before some labels changed: retrain (notebook 04)."],
     change_audit: [
