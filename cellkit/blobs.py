@@ -7,7 +7,7 @@ that a volume cut into blocks gives the same blobs, bit for bit.
 """
 
 from dataclasses import dataclass, replace
-from math import floor, log, sqrt
+from math import floor, sqrt
 from typing import NamedTuple
 
 import cv2
@@ -24,6 +24,8 @@ COLUMN = 1.5
 SHOULDER = 0.5
 PLATEAU, PLATEAU_VOXELS = 1.2, 4
 PROFILE = 0.8
+SMOOTHED, SHRUNK = 0.46, 0.41  # squared widths of smoothed balls, 0.46 + 0.41 * diameter², both in diameters
+LEAST_WIDTH = 0.2
 NOISE_CELL = 1.5
 
 
@@ -219,24 +221,24 @@ def _shapes(inner: np.ndarray, place: np.ndarray, grid: Grid) -> tuple[np.ndarra
     bends = [top - (near(*a) + near(*b)) / 2 for a, b in _opposites(BEND, grid)]
     mean = sum(bends) / np.float32(len(bends))
     roundness = np.clip(np.minimum.reduce(bends) / np.where(mean > 0, mean, np.inf), 0, 1)
-    steps = np.arange(1, max(grid.within(PROFILE)) + 2) * min(grid.voxel_um[1:])
+    steps = np.arange(1, max(grid.within(PROFILE)[1:]) + 2) * min(grid.voxel_um[1:])
     rings = [_opposites(step / grid.diameter_um, grid) for step in steps]
-    profile = np.stack(
-        [top, *(sum(near(*a) + near(*b) for a, b in ring) / (2 * len(ring)) for ring in rings)]
-    )
-    return roundness, _widths(profile, np.array([0.0, *steps]), grid)
+    means = [sum(near(*a) + near(*b) for a, b in ring) / np.float32(2 * len(ring)) for ring in rings]
+    radii = [
+        np.linalg.norm(np.multiply([a for a, _ in ring], grid.voxel_um), axis=1).mean() for ring in rings
+    ]
+    return roundness, _widths(np.stack([top, *means]), np.array([0.0, *radii]), grid)
 
 
 def _widths(profile: np.ndarray, radius_um: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return the width at half height of profiles (radii, n), less what the smoothing added to it."""
+    """Return the diameters of balls whose smoothed profiles (radii, n) have these widths at half height."""
     half = (profile[0] + profile.min(axis=0)) / 2
     outer = np.argmax(profile < half, axis=0)
     inner, n = np.maximum(outer - 1, 0), np.arange(profile.shape[1])
     high, low = profile[inner, n].astype(np.float64), profile[outer, n]
     share = np.where(high > low, (high - half) / np.where(high > low, high - low, 1), 0)
-    width = 2 * (radius_um[inner] + share * (radius_um[outer] - radius_um[inner]))
-    added = 2 * sqrt(2 * log(2)) * CENTRE_SIGMA * grid.diameter_um
-    return np.sqrt(np.maximum(width**2 - added**2, (0.3 * grid.diameter_um) ** 2))
+    width = 2 * (radius_um[inner] + share * (radius_um[outer] - radius_um[inner])) / grid.diameter_um
+    return grid.diameter_um * np.sqrt(np.maximum(width**2 - SMOOTHED, LEAST_WIDTH**2) / SHRUNK)
 
 
 def _opposites(diameters: float, grid: Grid) -> list[tuple[Count, Count]]:

@@ -7,6 +7,7 @@ The detector is meant to find too much: what it misses is lost, what it finds to
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,19 +155,20 @@ def detect(study: "Study", *, settings: DetectSettings = DEFAULTS, progress: boo
         }
         if _is_up_to_date(study, name, made_by):
             continue
-        image = study.image(name)
+        image, parts = study.image(name), study.folder / "candidates" / f"{name}.parts"
         tables = [
             find_candidates(
                 image,
                 diameter_um=study.settings.diameter_um,
                 settings=settings,
                 frame=frame,
-                resume_folder=study.folder / "candidates" / f"{name}.parts" / str(frame),
+                resume_folder=parts / str(frame),
                 progress=progress,
             )
             for frame in range(image.shape[0])
         ]
         study.save_candidates(name, pd.concat(tables, ignore_index=True), made_by=made_by)
+        shutil.rmtree(parts)
     return study.candidates()
 
 
@@ -254,7 +256,7 @@ def call_candidates(
     ValueError
         If a column is missing or a place lies outside the image.
     """
-    from cellkit.images import measure_intensities
+    from cellkit.intensities import measure_intensities
     from cellkit.networks.store import load_network
 
     checked = check_table(places, dict.fromkeys("zyx", "float64"), what="places")

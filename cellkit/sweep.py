@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -167,8 +168,11 @@ class _Parts:
     def read(self, start: Count) -> Blobs | None:
         if self.folder is None or not self._file(start).is_file():
             return None
-        with np.load(self._file(start), allow_pickle=False) as kept:
-            return Blobs(**{name: kept[name] for name in Blobs._fields})
+        try:
+            with self._file(start).open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                return Blobs(**{name: kept[name] for name in Blobs._fields})
+        except (BadZipFile, ValueError, KeyError, OSError):
+            return None
 
     def write(self, start: Count, part: Blobs) -> None:
         if self.folder is not None:
