@@ -124,20 +124,32 @@ def cut_batches(
     )
     for frame in np.unique(frames):
         for group in windows.groups(np.flatnonzero(frames == frame)):
-            low, high = windows.span(group)
+            corners = windows.span(group)
             blocks = {
-                role: read_block(image, role, int(frame), corners=(low, high), pools=windows.pools)
+                role: read_block(image, role, int(frame), corners=corners, pools=windows.pools)
                 for role in roles
             }
             for rows in np.split(group, range(BATCH, len(group), BATCH)):
-                starts = tuple((windows.starts[rows] - low).T)
                 weights = [axis.weights(centres[rows, k]) for k, axis in enumerate(axes)]
-                cubes = np.zeros((len(rows), *geometry.shape, 3), dtype=np.float32)
-                for role, block in blocks.items():
-                    window = sliding_window_view(block, tuple(windows.taps))[starts]
-                    cubes[..., ROLES.index(role)] = _resampled(window, weights, intensities[role])
-                cubes[..., 2] = "background" in roles
-                yield rows, cubes
+                views = {
+                    role: sliding_window_view(block, tuple(windows.taps))[
+                        tuple((windows.starts[rows] - corners[0]).T)
+                    ]
+                    for role, block in blocks.items()
+                }
+                yield rows, _filled(views, weights, intensities)
+
+
+def _filled(
+    views: dict[str, np.ndarray], weights: list[np.ndarray], intensities: Mapping[str, Intensities]
+) -> np.ndarray:
+    """Return the cubes of windows (n, taps...) of each role; without a background its channels are 0."""
+    samples = [axis.shape[1] for axis in weights]
+    cubes = np.zeros((len(weights[0]), *samples, 3), dtype=np.float32)
+    for role, view in views.items():
+        cubes[..., ROLES.index(role)] = _resampled(view, weights, intensities[role])
+    cubes[..., 2] = "background" in views
+    return cubes
 
 
 def _checked_places(image: Readable, places: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
