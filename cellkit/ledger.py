@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ NUMBERS = ["frame", "z_um", "y_um", "x_um", "weight", "p"]  # the last two may b
 GIVEN_COLUMNS = {name: kind for name, kind in LABEL_COLUMNS.items() if name not in {"id", "at", "who"}}
 EMPTY: dict[str, Any] = {"frame": 0, "weight": None, "network": "", "p": None, "batch": "", "replaces": ""}
 Event = dict[str, Any]
+_READ: dict[Path, tuple[tuple[int, int], pd.DataFrame, str]] = {}  # of each file its last state, and reading
 
 
 class Ledger:
@@ -237,19 +237,20 @@ def _read_folder(folder: Path) -> pd.DataFrame:
     parts = []
     for path in paths:
         stat = path.stat()
-        table, report = _read_file(path, stat.st_size, stat.st_mtime_ns)
+        state, key = (stat.st_size, stat.st_mtime_ns), path.absolute()
+        if key not in _READ or _READ[key][0] != state:
+            _READ[key] = (state, *_read_file(path))
+        _, table, report = _READ[key]
         if report:
             warnings.warn(report, stacklevel=3)
-        parts.append(table.assign(file=path.name))
-    parts = [part for part in parts if len(part)]
+        parts += [table.assign(file=path.name)] if len(table) else []
     if not parts:
         return empty_table(LABEL_COLUMNS | {"file": "str"})
     events = pd.concat(parts, ignore_index=True).sort_values("when", kind="stable")
     return events.drop_duplicates("id").reset_index(drop=True)
 
 
-@lru_cache(maxsize=256)
-def _read_file(path: Path, size: int, modified: int) -> tuple[pd.DataFrame, str]:
+def _read_file(path: Path) -> tuple[pd.DataFrame, str]:
     """Return the whole events of one file, and a sentence about the lines that are not."""
     lines = path.read_bytes().split(b"\n")
     events = [_event(line) for line in lines]

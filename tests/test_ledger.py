@@ -230,6 +230,15 @@ def test_names_and_answers_with_html_quotes_and_line_ends_survive(tmp_path, text
     assert Ledger(tmp_path, text).undo()[0]["answer"] == text
 
 
+def test_reading_again_after_every_answer_keeps_one_reading_of_a_file(tmp_path):
+    ledger = Ledger(tmp_path, "anna")
+    before = len(ledger_module._READ)
+    for n in range(5):
+        ledger.add([row(x=10 * n)])
+        assert len(answers(tmp_path)) == n + 1
+    assert len(ledger_module._READ) == before + 1
+
+
 def test_two_ledgers_that_start_at_the_same_moment_write_two_files(tmp_path, monkeypatch):
     first, second = Ledger(tmp_path, "anna"), Ledger(tmp_path, "anna")
     first.add([row(x=0)])
