@@ -131,8 +131,8 @@ def _check(image: "Image", diameter_um: float) -> None:
     height, width = image.shape[-2] * y, image.shape[-1] * x
     if min(height, width) < diameter_um:
         raise ValueError(
-            f"An image must be wider than a cell, {diameter_um:g} µm; {image.name} is {height:g} x {width:g} µm. "
-            "Is the voxel size in µm?"
+            f"An image must be wider than a cell, {diameter_um:g} µm; "
+            f"{image.name} is {height:g} x {width:g} µm. Is the voxel size in µm?"
         )
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from painted import SOMA, VOXEL, found, paint, recall, scattered, um
+from scipy.ndimage import gaussian_filter
 
 from cellkit.detect import DetectSettings, call_candidates, classify, detect, find_candidates
 from cellkit.images import open_image
@@ -83,6 +84,23 @@ def test_touching_somas_are_split(way):
     assert recall(table, row, per_place=1) == 1
     alone = found(paint((21, 61, 61), [middle]))
     assert alone["score"].iloc[1] < alone["score"].iloc[0] / 5, "control: one soma is one candidate"
+
+
+def test_a_soma_in_the_streak_of_a_brighter_one_is_found():
+    places = [(50.0, 60.0, 60.0), (70.0, 60.0, 60.0)]
+    volume = gaussian_filter(
+        paint((25, 61, 61), places, height=[800, 560], noise=0).astype(float), (1.6, 0, 0)
+    )
+    assert (np.diff(volume[10:15, 30, 30]) < 0).all(), "control: no maximum of its own"
+    volume = (volume + np.random.default_rng(0).normal(0, 5, volume.shape)).astype(np.uint16)
+    assert recall(found(volume), places, per_place=1) == 1
+
+
+def test_the_border_of_an_even_image_draws_no_candidates():
+    table = found(paint((30, 100, 100), [], noise=20))
+    near = (table[["y", "x"]].min(axis=1) < 4) | (table[["y", "x"]].max(axis=1) > 95)
+    assert near.mean() < 2.5 * (1 - 0.92**2)
+    assert table.loc[near, "score"].max() < 1.3 * table.loc[~near, "score"].max()
 
 
 PLATEAU = """
