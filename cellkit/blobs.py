@@ -155,17 +155,13 @@ def _peaks(
     place = np.argwhere(height[core] == top[core])
     stands_out = height[core][tuple(place.T)] > noise[tuple((place // grid.noise_cell).T)]
     place = place[stands_out] + grid.margin
-    near, above = _Around(height, place), _Around(top, place)
-    peak = near(0, 0, 0)
-    first = np.ones(len(place), bool)
-    for y, x in [(-1, -1), (-1, 0), (-1, 1), (0, -1)]:
-        first &= near(0, y, x) < peak
+    peak, above = _Around(height, place)(0, 0, 0), _Around(top, place)
     shoulder, tail = np.zeros(len(place), bool), np.zeros(len(place), bool)
     if grid.shape[0] > 1:
         shoulder = (above(-1, 0, 0) >= peak) | (above(1, 0, 0) > peak)
         for z in range(1, grid.within(COLUMN)[0] + 1):
             tail |= peak < np.float32(SHOULDER) * np.maximum(above(-z, 0, 0), above(z, 0, 0))
-    kept = first & ~(shoulder & tail)
+    kept = ~(shoulder & tail)
     return place[kept], shoulder[kept]
 
 

@@ -29,6 +29,13 @@ def test_noise_around_a_blob_counts_half_and_that_of_the_image_half():
     assert noisy == pytest.approx(calm / 2)
 
 
+def test_where_there_is_no_noise_at_all_a_quarter_of_the_usual_counts():
+    noise = np.full([-(-s // c) for s, c in zip(GRID.shape, GRID.noise_cell, strict=True)], 16.0)
+    usual = scores(blobs([(20, 50, 5)], noise=noise), GRID)
+    noise[:, :, : noise.shape[2] // 3] = 0
+    assert scores(blobs([(20, 50, 5)], noise=noise), GRID) == pytest.approx(2 * usual)
+
+
 def test_lines_and_shoulders_count_less():
     one = [(20, 50, 50)]
     assert scores(blobs(one, roundness=0.0), GRID) == pytest.approx(0.5 * scores(blobs(one), GRID))
