@@ -1,4 +1,7 @@
-"""Crops around points: scaled to the cell's diameter, normalised per data set, augmented.
+"""Crops around points: scaled to the cell's diameter, in units of the image's noise.
+
+Brightness in a cube is what lies above the local background, the first quartile of that cube, divided by a scale
+that is measured once per image and channel: a dim cell stays dim, on whatever ground it lies.
 
 A cube has axes (z, y, x, channel); its channels are signal, background and whether there is a background.
 """
@@ -15,6 +18,7 @@ from cellkit.intensities import Intensities, normalise
 from cellkit.tables import PLACE_COLUMNS, ZYX, check_inside, check_table
 
 ROLES = ("signal", "background")
+BACKGROUND = 0.25  # quantile of a cube that is its local background
 BATCH = 256
 
 
@@ -177,7 +181,7 @@ def _checked_roles(image: Readable, intensities: Mapping[str, Intensities]) -> l
 
 
 def _resampled(window: np.ndarray, weights: list[np.ndarray], intensities: Intensities) -> np.ndarray:
-    """Interpolate windows (n, taps...) along z, x and y, and normalise them.
+    """Interpolate windows (n, taps...) along z, x and y, and normalise what is above the local background.
 
     The centre goes first: on a high background float32 would lose the small differences in the products.
     """
@@ -187,4 +191,7 @@ def _resampled(window: np.ndarray, weights: list[np.ndarray], intensities: Inten
     above = above.reshape(n, planes * rows, columns) @ by_x.transpose(0, 2, 1)
     above = by_y[:, None] @ above.reshape(n, planes, rows, -1)
     above = (by_z @ above.reshape(n, planes, -1)).reshape(n, -1, *above.shape[2:])
+    flat = above.reshape(n, -1)
+    level = int(BACKGROUND * flat.shape[1])
+    flat -= np.partition(flat, level, axis=1)[:, level, None]
     return normalise(above, replace(intensities, centre=0.0, low=0.0, high=0.0))

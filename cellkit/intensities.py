@@ -19,7 +19,7 @@ class Intensities:
     centre : float
         Level of the tissue without cells.
     spread : float
-        Robust standard deviation around the centre, above zero.
+        Robust standard deviation within small tiles of tissue: noise and fine texture, above zero.
     low, high : float
         Limits between which the channel is shown on a screen.
     """
@@ -60,7 +60,8 @@ def measure_intensities(image: Readable, role: str, *, seed: int = 0) -> Intensi
     Up to 64 blocks of single planes, spread evenly over frames and depth, give up to 4096 tiles of 16 x 16
     voxels. A tile counts by its texture, so that padding counts nothing, and smooth empty space around a
     specimen little as long as it fills less than half of the image; no threshold parts the two. The centre is
-    the median, the spread 1.4826 times the median absolute deviation: cells and debris hardly matter.
+    the median over all; the spread is the median over the tiles of 1.4826 times the median absolute deviation
+    within a tile, so that neither cells nor slow changes of the background matter.
 
     Parameters
     ----------
@@ -80,9 +81,10 @@ def measure_intensities(image: Readable, role: str, *, seed: int = 0) -> Intensi
         If all voxels that were sampled have one value.
     """
     tiles = _sample(image, role, np.random.default_rng(seed))
-    values, weights = tiles.ravel(), np.repeat(_texture(tiles), tiles.shape[1])
+    texture = _texture(tiles)
+    values, weights = tiles.ravel(), np.repeat(texture, tiles.shape[1])
     centre, low, high = _quantiles(values, weights, (0.5, 0.01, 0.998))
-    spread = 1.4826 * _quantiles(np.abs(values - centre), weights, (0.5,))[0]
+    spread = 1.4826 * _quantiles(_deviation(tiles), texture, (0.5,))[0]
     if spread == 0:
         spread = float(np.sqrt(np.average((values - centre) ** 2, weights=weights)))
     if spread == 0:
@@ -133,6 +135,11 @@ def _texture(tiles: np.ndarray) -> np.ndarray:
     texture = np.abs(tiles - np.median(tiles, axis=1, keepdims=True)).mean(axis=1)
     varied = texture[texture > 0]
     return np.minimum(texture, np.quantile(varied, 0.6)) if len(varied) else np.ones(len(tiles))
+
+
+def _deviation(tiles: np.ndarray) -> np.ndarray:
+    """Return the median absolute deviation within each tile."""
+    return np.median(np.abs(tiles - np.median(tiles, axis=1, keepdims=True)), axis=1)
 
 
 def _quantiles(values: np.ndarray, weights: np.ndarray, shares: tuple[float, ...]) -> list[float]:

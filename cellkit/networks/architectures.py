@@ -53,7 +53,8 @@ def build_classifier(
     -------
     keras.Model
         Uncompiled: cubes (n, z, y, x, channel) to logits (n, 1), through the layer "embedding". Group
-        normalisation, since batch statistics are wrong in a short retraining.
+        normalisation, since batch statistics are wrong in a short retraining; never on the way round a block
+        nor in the first layer, since it divides by the contrast, which tells cells from noise.
 
     References
     ----------
@@ -64,8 +65,7 @@ def build_classifier(
 
     seeds = count(1000 * settings.seed)
     inputs = layers.Input(shape, name="cubes")
-    x = _normalised(_convolved(inputs, settings.stem, _halving(inputs, keep_z=True), seeds), settings.groups)
-    x = layers.Activation("relu")(x)
+    x = layers.Activation("relu")(_convolved(inputs, settings.stem, _halving(inputs, keep_z=True), seeds))
     for step, width in enumerate(settings.widths):
         x = residual_block(x, width, _halving(x) if step < 2 else (1, 1, 1), settings.groups, seeds)
     x = layers.Flatten()(x)

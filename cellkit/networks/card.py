@@ -13,7 +13,7 @@ from cellkit.tables import CLASSES
 CARD = "card.json"
 WEIGHTS = "network.keras"
 VERSION = 1
-NORMALISATION = "arcsinh((value - centre) / spread), per image and channel"
+NORMALISATION = "arcsinh((value - first quartile of the cube) / spread of the image), per channel"
 
 
 @dataclass(frozen=True)
