@@ -123,6 +123,7 @@ def execute(notebook: Path, out: Path, *, cwd: Path, timeout: int = 900) -> None
     book = nbformat.read(notebook, as_version=4)
     client = NotebookClient(
         book, timeout=timeout, kernel_name="python3", store_widget_state=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],
         resources={"metadata": {"path": str(cwd)}},
     )  # fmt: skip
     try:

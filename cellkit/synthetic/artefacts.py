@@ -1,4 +1,4 @@
-"""What a detector picks up and is no cell: autofluorescence, debris, haze and fibres."""
+"""What a detector picks up and is no cell: autofluorescence, debris, haze, fibres and precipitates."""
 
 import numpy as np
 
@@ -26,6 +26,7 @@ def paint_artefacts(canvas: Canvas, settings: VolumeSettings, rng: Rng, *, cells
         (_debris, counts.debris),
         (_haze, counts.haze),
         (_fibre, counts.fibres),
+        (_precipitate, counts.precipitates),
     ):
         for _ in range(n):
             centre = _free_place(canvas, settings, rng, taken)
@@ -111,6 +112,16 @@ def _fibre(canvas: Canvas, centre: np.ndarray, settings: VolumeSettings, rng: Rn
             _paint_ball(canvas, at, radius * rng.uniform(1.8, 3.5), contrast=contrast, share=0.2)
             places.append(Place(at, 5 * radius, contrast, "fibre"))
     return places
+
+
+def _precipitate(canvas: Canvas, centre: np.ndarray, settings: VolumeSettings, rng: Rng) -> list[Place]:
+    """Paint a heap of antibody: as large and as bright as a soma, in the signal alone, but of grains."""
+    contrast = draw(rng, settings.somas.contrast)
+    diameter = draw(rng, settings.somas.diameter_um)
+    for _ in range(int(rng.integers(10, 18))):
+        grain = centre + 0.45 * diameter * rng.uniform(0.6, 1.2) * random_direction(rng)
+        _paint_ball(canvas, grain, diameter * rng.uniform(0.13, 0.2), contrast=2.2 * contrast, share=0.03)
+    return [Place(centre, diameter, contrast, "precipitate")]
 
 
 def _bends(rng: Rng, n: int, step: float, every_um: float) -> np.ndarray:

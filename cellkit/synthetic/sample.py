@@ -25,7 +25,7 @@ _FIRST = VolumeSettings(
     voxel_um=(5.0, 2.0, 2.0),
     somas=SomaSettings(n=300, clustered=0.15, contrast=(0.5, 3.5)),
     tissue=TissueSettings(outside=0.12, vessels=18),
-    artefacts=ArtefactSettings(autofluorescent=520, debris=25, fibres=170),
+    artefacts=ArtefactSettings(autofluorescent=420, debris=25, fibres=170, precipitates=110),
     optics=OpticsSettings(photons=30, background_photons=25, gain=1.2, offset=30, read_noise=2, full=4095),
 )
 ANIMALS = {
@@ -40,7 +40,7 @@ ANIMALS = {
         _FIRST,
         somas=replace(_FIRST.somas, n=270, contrast=(0.5, 4.0), irregular=0.35),
         tissue=replace(_FIRST.tissue, outside=0.08, layers=0.18, mottle=0.1),
-        artefacts=replace(_FIRST.artefacts, autofluorescent=540, debris=40, contrast=(0.4, 5.0)),
+        artefacts=replace(_FIRST.artefacts, autofluorescent=440, debris=40, contrast=(0.4, 5.0)),
         optics=replace(_FIRST.optics, photons=27, gain=1.6, shading=0.45),
     ),
 }

@@ -17,6 +17,7 @@ ARTEFACT_KINDS = (
     "stripe",
     "haze",
     "fibre",
+    "precipitate",
 )
 
 
@@ -90,8 +91,9 @@ class ArtefactSettings:
 
     Attributes
     ----------
-    autofluorescent, debris, haze, fibres, streaks : int
-        How many.
+    autofluorescent, debris, haze, fibres, streaks, precipitates : int
+        How many. Precipitates are of one stain and not of another: they are left out of what supplied networks
+        are trained on, and a study that has them must teach its network.
     contrast : tuple of 2 float
         Faintest and brightest of them, as for somas; debris is far brighter.
     in_background : tuple of 2 float
@@ -103,6 +105,7 @@ class ArtefactSettings:
     haze: int = 40
     fibres: int = 50
     streaks: int = 40
+    precipitates: int = 0
     contrast: Range = (0.4, 4.0)
     in_background: Range = (0.3, 1.5)
 
