@@ -145,9 +145,8 @@ def _summary(folder: Path, seconds: float) -> str:
     lines = [f"The loop took {seconds / 60:.1f} minutes.", ""]
     for network in assessment["networks"]:
         f1 = network["f1"]
-        lines.append(
-            f"F1 of {network['name']:<10} {f1['value']:.3f}   95 % interval {f1['low']:.3f} to {f1['high']:.3f}"
-        )
+        interval = f"{f1['low']:.3f} to {f1['high']:.3f}"
+        lines.append(f"F1 of {network['name']:<10} {f1['value']:.3f}   95 % interval {interval}")
     lines += [
         "",
         assessment["verdict"],
