@@ -65,3 +65,11 @@ def test_import_cellkit_is_quick_and_loads_neither_keras_nor_widgets():
     ]
     assert all(run.startswith("[] ") for run in runs)
     assert min(float(run.split()[-1]) for run in runs) < 0.5
+
+
+@pytest.mark.parametrize("command", ["ruff check --no-cache .", "ruff format --no-cache --check .", "mypy"])
+def test_the_linters_find_nothing(command, repository):
+    found = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout
