@@ -316,6 +316,8 @@ def test_a_training_runs_in_the_background_and_its_history_is_kept():
     monitor = TrainingMonitor(training, 3)
     assert monitor.result() == 3
     assert monitor.history["epoch"].tolist() == [1, 2, 3]
+    monitor.stop()
+    assert monitor.state == "done", "a wish to stop that comes after the end changes nothing"
     shown = Listener(monitor).say("ready")
     assert (shown["state"], len(shown["rows"])) == ("done", 3)
 

@@ -26,7 +26,7 @@ function render({ model, el, signal }) {
     const box = (name, key, answer) => {
       const wanted = quotas[name] ? ` of ${quotas[name]}` : "";
       return make("button", { type: "button", class: "ck-box", "data-category": name, "aria-keyshortcuts": key, onclick: () => open(name) },
-        make("span", { class: "ck-box-name" }, name, labels[name] === least && make("em", {}, "fewest")),
+        make("span", { class: "ck-box-name" }, name, labels[name] === least && least < Math.max(...Object.values(labels)) && make("em", {}, "fewest")),
         make("span", { class: "ck-box-count" }, make("b", {}, labels[name]), `${wanted} labelled`),
         make("span", { class: "ck-bar" }, make("i", { style: `width:${(100 * labels[name]) / most}%;background:${styles[answer].color}` })),
         make("span", { class: "ck-box-open" }, "open a batch ", make("kbd", {}, key)));

@@ -177,6 +177,9 @@ function render({ model, el, signal }) {
 
   function mark() {
     tiles.forEach((tile, row) => {
+      const look = `${answers[row]} ${chosen.has(row)} ${row === cursor}`;
+      if (tile.look === look) return;
+      tile.look = look;
       const style = data.styles[answers[row]];
       tile.classList.toggle("ck-chosen", chosen.has(row));
       tile.classList.toggle("ck-cursor", row === cursor);

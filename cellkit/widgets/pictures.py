@@ -18,9 +18,10 @@ def encode(values: np.ndarray, intensities: Intensities) -> np.ndarray:
     Its limits `low` and `high` are one display range; one below it and three above it are kept, so that a
     person can change the contrast without asking for pixels again.
     """
-    shown = max(intensities.high - intensities.low, np.finfo("float32").tiny)
-    unit = (np.asarray(values, dtype="float32") - intensities.low) / shown
-    return np.rint(np.clip((unit + 1) / SPAN, 0, 1) * 65535).astype("<u2")
+    steps = 65535 / SPAN / max(intensities.high - intensities.low, np.finfo("float32").tiny)
+    words = np.subtract(values, np.float32(intensities.low), dtype="float32") * np.float32(steps)
+    words += np.float32(65535 / SPAN)
+    return np.rint(np.clip(words, 0, 65535, out=words), out=words).astype("<u2")
 
 
 def crops(study: Study, rows: pd.DataFrame) -> list[bytes]:

@@ -14,12 +14,13 @@ function sliceKeys({ keymap }, actions) {
   };
 }
 
-function sliceHelp({ keymap }) {
+function sliceHelp({ keymap, roles }) {
   const told = keymap.filter(([key, answer]) => answer && !/\d/.test(key));
   return [
     ["wheel  ↑  ↓", "next plane, plane before"], ["PgUp  PgDn", "ten planes"], ["Ctrl wheel  +  -", "zoom"], ["drag", "move the picture"],
-    ["f", "fit the whole plane"], ["m  Shift+m", "project more planes, fewer"], ["b", "background channel"],
-    ["o", "overlay: signal green, background magenta"], ["click", "select a candidate"],
+    ["f", "fit the whole plane"], ["m  Shift+m", "project more planes, fewer"],
+    ...(roles.includes("background") ? [["b", "background channel"], ["o", "overlay: signal green, background magenta"]] : []),
+    ["click", "select a candidate"],
     ...told.map(([key, answer]) => [key, `the selected is ${answer}; without one, clicks label so`]),
     ["0", "take the answer of the selected back"], ["a", "clicks add missed cells"], ["r", "drag a rectangle: label a sample of it"],
     ["v", "clicks select again"], ["z  Shift+z", "undo, redo"], ["Esc", "deselect, then leave"],

@@ -21,7 +21,7 @@ function planeShelf(model, onarrival) {
     /** Fetch what will probably be wanted next, if nothing else is. */
     expect(request) { if (!underway && !kept.has(keyOf(request))) send(request); },
     arrive(message, buffers) {
-      kept.set(message.key, { ...message, pixels: buffers.map(words), painted: null });
+      kept.set(message.key, { ...message, pixels: buffers.map(words) });
       for (const key of [...kept.keys()].slice(0, Math.max(0, kept.size - KEEP))) kept.delete(key);
       underway = null;
       if (wish) { const next = wish; wish = null; if (!kept.has(keyOf(next))) send(next); }

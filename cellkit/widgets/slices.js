@@ -1,4 +1,4 @@
-const MOST = 1024; // pixels of a plane's longer side that are fetched at once
+const MOST = 1024; // a plane is fetched whole up to so many pixels of its longer side, else what is on the screen
 
 function render({ model, el, signal }) {
   const { root, fail, say } = screen("slices", "Slice browser");
@@ -23,6 +23,9 @@ function render({ model, el, signal }) {
   let toolName = "look";
   let selected = null;
   let saved = "saved";
+  let heading = 1;
+  let last = null; // the part that was painted last
+  let stopKeys = null;
   const hidden = new Set();
   const cam = camera();
   const limits = { signal: { low: 0, high: 1.2 }, background: { low: 0, high: 1.2 } };
@@ -58,7 +61,6 @@ function render({ model, el, signal }) {
     stopKeys?.abort();
     stopKeys = new AbortController();
     listen(root, sliceKeys(data, actions), stopKeys.signal);
-    draw();
     describe();
     root.dataset.ready = "1";
   }
@@ -84,36 +86,47 @@ function render({ model, el, signal }) {
   function request(at = z) {
     const [, ny, nx] = data.shape;
     const [, vy, vx] = data.voxel_um;
-    const finest = Math.max(1, Math.floor(1 / (cam.scale * Math.min(vy, vx))));
-    const whole = Math.ceil(Math.max(ny, nx) / MOST);
-    if (whole <= finest || whole === 1) return { z: at, depth, roles: roles(), box: [0, ny, 0, nx], step: whole };
+    const ratio = window.devicePixelRatio || 1;
+    const step = 2 ** Math.max(0, Math.floor(Math.log2(1 / (cam.scale * ratio * Math.min(vy, vx)))));
+    if (Math.max(ny, nx) / step <= MOST) return { z: at, depth, roles: roles(), box: [0, ny, 0, nx], step };
     const [top, left] = cam.toImage(0, 0);
     const [bottom, right] = cam.toImage(cam.height, cam.width);
-    const cut = (um, voxel, n, up) => Math.min(n, Math.max(0, (up ? Math.ceil : Math.floor)(um / voxel / 64) * 64));
-    const box = [cut(top, vy, ny), cut(bottom, vy, ny, true), cut(left, vx, nx), cut(right, vx, nx, true)];
-    return { z: at, depth, roles: roles(), box, step: Math.max(finest, Math.ceil(Math.max(box[1] - box[0], box[3] - box[2]) / (2 * MOST))) };
+    const cut = (um, voxel, n, up) => Math.min(n, Math.max(0, (up ? Math.ceil : Math.floor)(um / voxel / 128) * 128));
+    return { z: at, depth, roles: roles(), box: [cut(top, vy, ny), cut(bottom, vy, ny, true), cut(left, vx, nx), cut(right, vx, nx, true)], step };
   }
 
   function draw() {
     if (!data) return;
-    const found = shelf.get(request());
+    const wanted = request();
+    const found = wanted.box[0] < wanted.box[1] && wanted.box[2] < wanted.box[3] ? shelf.get(wanted) : null;
     if (found) {
-      paintPlane(found);
+      last = found;
       shelf.expect(request(Math.min(Math.max(z + heading, 0), data.shape[0] - 1)));
     }
+    if (last) paintPlane(last); // until the wanted part is here, the last one, where it belongs now
     drawMarks();
   }
 
   function paintPlane(found) {
-    const tables = roles().map((role) => greys(limits[role].low, limits[role].high));
-    const sheet = make("canvas", { width: found.columns, height: found.rows });
-    paint(sheet, found.pixels[0], tables[0], found.pixels[1] ?? null, tables[1] ?? null);
     const [, vy, vx] = data.voxel_um;
     const [top, left] = cam.toScreen(found.box[0] * vy, found.box[2] * vx);
     const context = fresh(picture);
     context.imageSmoothingEnabled = cam.scale * vx * found.step < 4;
-    context.drawImage(sheet, left, top, found.columns * found.step * vx * cam.scale, found.rows * found.step * vy * cam.scale);
+    context.drawImage(sheetOf(found), left, top, found.columns * found.step * vx * cam.scale, found.rows * found.step * vy * cam.scale);
     root.dataset.shown = found.z;
+  }
+
+  /** The painted pixels of a part, painted anew only when the contrast has changed. */
+  function sheetOf(found) {
+    const tables = roles().slice(0, found.pixels.length).map((role) => limits[role]);
+    const contrastNow = JSON.stringify(tables);
+    if (found.contrast !== contrastNow) {
+      found.sheet ??= make("canvas", { width: found.columns, height: found.rows });
+      const [first, second] = tables.map(({ low, high }) => greys(low, high));
+      paint(found.sheet, found.pixels[0], first, found.pixels[1] ?? null, second ?? null);
+      found.contrast = contrastNow;
+    }
+    return found.sheet;
   }
 
   function fresh(canvas) {
@@ -178,8 +191,6 @@ function render({ model, el, signal }) {
   }
 
   // ---- what a person does -----------------------------------------------------------------------------
-  let heading = 1;
-  let stopKeys = null;
 
   function go(to) {
     const next = Math.min(Math.max(Math.round(to), 0), data.shape[0] - 1);
