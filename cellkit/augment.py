@@ -14,7 +14,7 @@ STACKED, UNSTACKED = (0, 2, 3, 1, 4), (0, 3, 1, 2, 4)
 class AugmentSettings:
     """How far cubes are varied; 0 leaves that property as it is.
 
-    Intensities are in the units of `cubes.normalise`, in which the background's spread is about 1.
+    Intensities are as `cubes.cut_cubes` gives them: 0 is the local background, the noise's spread about 1.
 
     Attributes
     ----------

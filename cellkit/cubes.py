@@ -1,7 +1,8 @@
 """Crops around points: scaled to the cell's diameter, in units of the image's noise.
 
-Brightness in a cube is what lies above the local background, the first quartile of that cube, divided by a scale
-that is measured once per image and channel: a dim cell stays dim, on whatever ground it lies.
+Brightness in a cube is what lies above the local background, the first quartile of that cube and channel,
+divided by the spread of the noise, measured once per image and channel: a dim cell stays dim, on whatever
+ground it lies.
 
 A cube has axes (z, y, x, channel); its channels are signal, background and whether there is a background.
 """
@@ -76,7 +77,7 @@ def cut_cubes(
     places : DataFrame
         Columns `frame, z, y, x`, in voxels.
     intensities : dict of str to Intensities
-        By role; normalises every cube of the image alike.
+        By role; their spread is the unit of every cube of the image, their centre changes nothing.
     diameter_um : float
         Diameter of a cell, in µm.
 
@@ -84,6 +85,7 @@ def cut_cubes(
     -------
     ndarray of float32, shape (n, z, y, x, 3)
         Channels signal, background (0 where there is none) and whether there is a background (1 or 0).
+        Signal and background are ``arcsinh((value - first quartile of the cube) / spread)``, each for itself.
 
     Raises
     ------
@@ -183,7 +185,8 @@ def _checked_roles(image: Readable, intensities: Mapping[str, Intensities]) -> l
 def _resampled(window: np.ndarray, weights: list[np.ndarray], intensities: Intensities) -> np.ndarray:
     """Interpolate windows (n, taps...) along z, x and y, and normalise what is above the local background.
 
-    The centre goes first: on a high background float32 would lose the small differences in the products.
+    The image's centre goes first, though the quartile takes it out again: on a high background float32 would
+    lose the small differences in the products.
     """
     by_z, by_y, by_x = weights
     n, planes, rows, columns = window.shape

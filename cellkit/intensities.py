@@ -1,4 +1,4 @@
-"""How bright an image is: measured once per image and channel, and what normalises every cube of it."""
+"""How bright an image is and how strong its noise: measured once per image and channel, for all its cubes."""
 
 from dataclasses import asdict, dataclass
 
@@ -55,13 +55,14 @@ def normalise(values: np.ndarray, intensities: Intensities) -> np.ndarray:
 
 
 def measure_intensities(image: Readable, role: str, *, seed: int = 0) -> Intensities:
-    """Measure the background's level and spread in the tissue of one channel, from a sample of small tiles.
+    """Measure the background's level and noise in the tissue of one channel, from a sample of small tiles.
 
     Up to 64 blocks of single planes, spread evenly over frames and depth, give up to 4096 tiles of 16 x 16
     voxels. A tile counts by its texture, so that padding counts nothing, and smooth empty space around a
     specimen little as long as it fills less than half of the image; no threshold parts the two. The centre is
     the median over all; the spread is the median over the tiles of 1.4826 times the median absolute deviation
-    within a tile, so that neither cells nor slow changes of the background matter.
+    within a tile, so that neither slow changes of the background matter nor cells that crowd less than two
+    fifths of the tiles. Without noise in most of the tissue, it is the standard deviation around the centre.
 
     Parameters
     ----------

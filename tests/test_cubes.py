@@ -6,11 +6,12 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
 from cellkit import blocks
 from cellkit.cubes import CubeGeometry, cut_batches, cut_cubes
 from cellkit.images import Image, open_image
-from cellkit.intensities import Intensities, measure_intensities
+from cellkit.intensities import Intensities, measure_intensities, normalise
 
 PLAIN = Intensities(100.0, 50.0, 0.0, 1000.0)
 GEOMETRY = CubeGeometry((12, 24, 24), (3.0, 3.0, 3.0))
@@ -28,8 +29,14 @@ def cut(image, where, *, diameter_um=15.0, geometry=GEOMETRY, measured=PLAIN):
 
 
 def raw(cubes):
-    """Undo the normalisation."""
-    return np.sinh(cubes.astype("float64")) * PLAIN.spread + PLAIN.centre
+    """Return how far voxels lie above the local background: the normalisation undone, but for its level."""
+    return np.sinh(cubes.astype("float64")) * PLAIN.spread
+
+
+def expected(values):
+    """Normalise one channel of one cube, interpolated already: above the first quartile, in spreads."""
+    quartile = np.sort(values, axis=None)[int(0.25 * values.size)]
+    return np.arcsinh((values - quartile) / PLAIN.spread)
 
 
 def blob(shape, voxel_um, centre_um, *, sigma_um=4.0, peak=800.0, floor=100.0):
@@ -43,7 +50,7 @@ def blob(shape, voxel_um, centre_um, *, sigma_um=4.0, peak=800.0, floor=100.0):
 
 
 def centroid(cube):
-    weight = raw(cube) - 100
+    weight = raw(cube)
     weight = np.where(weight > 20, weight, 0)
     axes = [
         np.arange(n).reshape([-1 if k == axis else 1 for k in range(3)]) for axis, n in enumerate(cube.shape)
@@ -105,15 +112,17 @@ def test_a_cube_holds_as_many_cell_diameters_as_its_extent():
     image = image_of(blob((60, 120, 120), (2.0, 1.0, 1.0), (60, 60, 60), sigma_um=6), (2.0, 1.0, 1.0))
     where = places((30, 60, 60))
     wide, narrow = (cut(image, where, diameter_um=d)[0, 6, 12, :, 0] for d in (20.0, 10.0))
-    assert (raw(narrow) > 500).sum() == pytest.approx(2 * (raw(wide) > 500).sum(), abs=2)
+    assert (raw(narrow) > 400).sum() == pytest.approx(2 * (raw(wide) > 400).sum(), abs=2)
 
 
 def test_a_linear_ramp_is_cut_exactly():
     ramp = np.arange(40.0)[:, None, None] * 3 + np.arange(60.0)[:, None] * 5 + np.arange(60.0) * 7
     image = image_of(ramp.astype("float32"), (3.75, 1.875, 1.875))
-    cube = raw(cut(image, places((20.3, 30.6, 29.9)))[0, ..., 0])
+    cube = cut(image, places((20.3, 30.6, 29.9)))[0, ..., 0]
     z, y, x = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in GEOMETRY.shape], indexing="ij")
-    assert np.allclose(cube, (20.3 + z) * 3 + (30.6 + y) * 5 + (29.9 + x) * 7, rtol=1e-4)
+    values = (20.3 + z) * 3 + (30.6 + y) * 5 + (29.9 + x) * 7
+    assert np.allclose(cube, expected(values), rtol=0, atol=1e-5)
+    assert np.abs(cube - expected(values + 0.1 * x)).max() > 1e-2, "control: a slope of 7.1"
 
 
 def test_places_one_voxel_apart_give_different_cubes():
@@ -126,48 +135,46 @@ def test_places_one_voxel_apart_give_different_cubes():
 def test_places_a_whole_step_apart_give_shifted_cubes():
     image = image_of(np.random.default_rng(0).normal(100, 50, (30, 60, 60)).astype("float32"), STEP_UM)
     cubes = cut(image, places((15.3, 30, 30), (15.3, 30, 31)))
-    assert np.allclose(cubes[0][:, :, 1:], cubes[1][:, :, :-1], atol=1e-5)
+    gap = raw(cubes[0, :, :, 1:, 0]) - raw(cubes[1, :, :, :-1, 0])
+    assert np.ptp(gap) < 1e-5 * PLAIN.spread, "only the quartiles of the two differ"
+    assert np.ptp(raw(cubes[0, ..., 0]) - raw(cubes[1, ..., 0])) > PLAIN.spread, "control: not shifted"
 
 
 # --- border, 2D, time ------------------------------------------------------------
 
 
-def by_hand(array, place, voxel_um, step_um=STEP_UM):
-    """Interpolate one cube point by point, with the edge repeated."""
-    padded = np.pad(array, 60, mode="edge").astype("float64")
-    cube = np.zeros(GEOMETRY.shape)
-    for index in np.ndindex(*GEOMETRY.shape):
-        at = [
-            p + (i - (n - 1) / 2) * step / voxel + 60
-            for p, i, n, step, voxel in zip(place, index, GEOMETRY.shape, step_um, voxel_um, strict=True)
-        ]
-        low = np.floor(at).astype(int)
-        part = np.array(at) - low
-        for corner in np.ndindex(2, 2, 2):
-            weight = np.prod(np.where(corner, part, 1 - part))
-            cube[index] += weight * padded[tuple(low + corner)]
-    return cube
+def by_hand(array, place, voxel_um):
+    """Interpolate one cube with another program, the edge repeated, and normalise it."""
+    along = [
+        p + (np.arange(n) - (n - 1) / 2) * step / voxel
+        for p, n, step, voxel in zip(place, GEOMETRY.shape, STEP_UM, voxel_um, strict=True)
+    ]
+    at = np.meshgrid(*along, indexing="ij")
+    return expected(map_coordinates(array.astype("float64"), at, order=1, mode="nearest"))
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (-0.4, 19.6, 30), (8.9, 39.3, 49.4), (4.4, 20.1, 25.7)])
 def test_cubes_at_the_border_repeat_the_edge(place):
     array = np.random.default_rng(0).integers(50, 900, (10, 40, 50)).astype("uint16")
     inside = np.clip(place, 0, np.array(array.shape) - 1)
-    cube = raw(cut(image_of(array), places(inside))[0, ..., 0])
-    assert np.allclose(cube, by_hand(array, inside, (5.0, 2.0, 2.0)), rtol=1e-4)
+    cube = cut(image_of(array), places(inside))[0, ..., 0]
+    assert np.allclose(cube, by_hand(array, inside, (5.0, 2.0, 2.0)), rtol=0, atol=1e-5)
 
 
 def test_no_place_is_dropped_from_an_image_smaller_than_its_cube():
     array = np.random.default_rng(0).integers(50, 900, (3, 5, 4)).astype("uint16")
     cubes = cut(image_of(array), places((0, 0, 0), (2, 4, 3), (1, 2, 2)))
     assert cubes.shape == (3, 12, 24, 24, 3)
-    assert np.allclose(raw(cubes[2, ..., 0]), by_hand(array, (1, 2, 2), (5.0, 2.0, 2.0)), rtol=1e-4)
+    for cube, place in zip(cubes, [(0, 0, 0), (2, 4, 3), (1, 2, 2)], strict=True):
+        assert np.allclose(cube[..., 0], by_hand(array, place, (5.0, 2.0, 2.0)), rtol=0, atol=1e-5)
 
 
 def test_fine_voxels_at_the_border_repeat_the_edge_too():
-    image = image_of(np.full((31, 41, 51), 500, "uint16"), (0.5, 0.4, 0.4))
-    cubes = cut(image, places((0, 0, 0), (30, 40, 50)))
-    assert np.allclose(raw(cubes[..., 0]), 500, rtol=1e-4)
+    flat, corners = np.full((31, 41, 51), 500, "uint16"), np.array([(0, 0, 0), (30, 40, 50)])
+    cubes = cut(image_of(flat, (0.5, 0.4, 0.4)), places(*corners))
+    assert np.abs(raw(cubes[..., 0])).max() < 0.05
+    in_the_dark = cut(image_of(np.pad(flat, 60), (0.5, 0.4, 0.4)), places(*corners + 60))
+    assert raw(in_the_dark[..., 0]).max((1, 2, 3)) == pytest.approx([500, 500], rel=1e-3), "control: zeros"
 
 
 @pytest.mark.parametrize("voxel", [0.4, 2.0])
@@ -179,42 +186,70 @@ def test_a_2d_slice_is_one_plane_repeated(voxel):
 
 
 def test_each_place_is_cut_from_its_own_frame():
-    lapse = np.stack([np.full((4, 30, 30), 100 + 50 * t, "uint16") for t in range(5)])
+    lapse = np.full((5, 4, 30, 30), 100, "uint16")
+    lapse[..., 17:] += np.arange(0, 250, 50, dtype="uint16")[:, None, None, None]
     image = image_of(lapse, axes="tzyx")
     cubes = cut(image, places((2, 15, 15), (2, 15, 15), (1, 9, 9), frame=[3, 0, 4]))
-    assert np.allclose(raw(cubes[:, 5, 12, 12, 0]), [250, 100, 300], rtol=1e-4)
+    assert np.allclose(raw(cubes[:, 5, 12, 0, 0]), 0, atol=0.01)
+    assert np.allclose(raw(cubes[:, 5, 12, -1, 0]), [150, 0, 200], rtol=0, atol=0.01)
 
 
 # --- channels and normalisation ------------------------------------------------------------
 
 
 def test_the_channels_are_signal_background_and_presence():
-    signal, background = (
-        np.full((2, 9, 30, 30), 100, "uint16") + np.array([50, 0], "uint16")[:, None, None, None]
-    )
+    signal, background = np.full((9, 30, 30), 100, "uint16"), np.full((9, 30, 30), 300, "uint16")
+    signal[..., 16:] += 50
+    background[:, 16:] += 100
     image = image_of([background, signal], roles=("background", "signal"))
     cube = cut(image, places((4, 15, 15)))[0]
-    assert np.allclose(cube[..., 0], np.arcsinh(1)) and np.allclose(cube[..., 1], 0)
+    for channel, height in [(cube[..., 0], 1), (cube[..., 1].swapaxes(1, 2), 2)]:
+        assert np.allclose(channel[..., :12], 0) and np.allclose(channel[..., -9:], np.arcsinh(height))
     assert (cube[..., 2] == 1).all()
     alone = cut(image_of(signal), places((4, 15, 15)))[0]
     assert np.array_equal(alone[..., 0], cube[..., 0])
     assert (alone[..., 1:] == 0).all()
 
 
-def test_three_times_plus_hundred_changes_no_cube():
+@pytest.mark.parametrize(("gain", "offset"), [(3, 100), (1, 60_000)])
+def test_gain_and_offset_change_no_cube_even_on_a_very_high_background(gain, offset):
     array = np.random.default_rng(0).poisson(blob((20, 60, 60), (5, 2, 2), (50, 60, 60))).astype("uint16")
     where = places(*np.random.default_rng(1).uniform(0, 19, (20, 3)) * (1, 3, 3))
     cubes = []
-    for data in (array, array * 3 + 100):
+    for data in (array, array * gain + offset):
         image = image_of(data)
         cubes.append(cut(image, where, measured=measure_intensities(image, "signal")))
     assert np.abs(cubes[0] - cubes[1]).max() < 1e-5
 
 
-def test_a_dimmed_cell_gives_a_dimmer_cube():
-    bright, dim = (image_of(blob((20, 60, 60), (5, 2, 2), (50, 60, 60), peak=peak)) for peak in (800, 80))
-    where = places((10, 30, 30))
-    assert cut(dim, where)[..., 0].max() < cut(bright, where)[..., 0].max() - 1
+def noisy(shape=(20, 60, 60), *, peak=600.0):
+    """Draw a cell at (10, 30, 30) in voxels of (5, 2, 2) µm, in noise of 10 around 100."""
+    noise = np.random.default_rng(0).normal(0, 10, shape)
+    return np.rint(blob(shape, (5, 2, 2), (50, 60, 60), peak=peak) + noise).astype("uint16")
+
+
+def test_the_same_cell_on_a_higher_local_ground_gives_the_same_cube():
+    low, high = noisy(), noisy() + 300
+    image = image_of(np.concatenate([low, high], axis=2))
+    measured = measure_intensities(image, "signal")
+    one, other = cut(image, places((10.2, 30.4, 29.7), (10.2, 30.4, 89.7)), measured=measured)[..., 0]
+    assert one.max() > np.arcsinh(30), "control: there is a cell"
+    assert np.abs(one - other).max() < 1e-5
+    by_centre = normalise(low, measured) - normalise(high, measured)
+    assert np.abs(by_centre).min() > 0.4, "control: on one ground for all they differ"
+
+
+def test_a_cell_dimmed_to_a_third_in_an_unchanged_volume_gives_a_dimmer_cube():
+    cubes = []
+    for peak in (600, 200):
+        image = image_of(np.concatenate([noisy(peak=peak), noisy()], axis=2))
+        where = places((10, 30, 30), (10, 30, 90))
+        cubes.append(cut(image, where, measured=measure_intensities(image, "signal"))[..., 0])
+    (bright, beside_bright), (dim, beside_dim) = cubes
+    assert dim.max() == pytest.approx(bright.max() - np.log(3), abs=0.15)
+    assert np.allclose(beside_dim, beside_bright, atol=0.01), "its neighbour stays as bright"
+    by_itself = [np.sinh(cube) / np.sinh(cube).std() for cube in (bright, dim)]
+    assert by_itself[0].max() < 1.2 * by_itself[1].max(), "control: each divided by its own spread"
 
 
 # --- order, memory, batches ------------------------------------------------------------

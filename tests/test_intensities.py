@@ -32,6 +32,33 @@ def test_the_centre_is_the_background_and_the_spread_its_noise():
     assert 220 < found.low < 240 and 500 < found.high < 700
 
 
+def deviation(values):
+    """Return the robust standard deviation over a whole volume."""
+    return 1.4826 * np.median(np.abs(values - np.median(values)))
+
+
+def test_the_spread_is_that_of_the_noise_not_of_a_slow_gradient():
+    flat = tissue(10, 200, 300)
+    slope = np.linspace(0, 600, 300) + np.linspace(0, 600, 10)[:, None, None]
+    sloped = flat + slope.astype("float32")
+    assert measured(sloped).spread == pytest.approx(measured(flat).spread, rel=0.1)
+    assert deviation(sloped) > 6 * deviation(flat), "control: over the whole volume the gradient rules"
+
+
+@pytest.mark.parametrize(("width", "number", "filled"), [(96, 13_000, 0.65), (304, 2000, 0.05)])
+def test_the_spread_is_that_of_the_noise_not_of_dense_bright_cells(width, number, filled):
+    tissue_alone = tissue(10, 208, 304)
+    dense, rng = tissue_alone.copy(), np.random.default_rng(2)
+    for z, y, x in rng.integers(0, (10, 204, width - 4), (number, 3)):
+        cell = (z, slice(y, y + 4), slice(x, x + 4))
+        dense[cell] = tissue_alone[cell] + 900
+    assert (dense[..., :width] > 900).mean() == pytest.approx(filled, abs=0.03), "control: how dense"
+    assert measured(dense).spread == pytest.approx(measured(tissue_alone).spread, rel=0.1)
+    assert dense.std() > 6 * 30, "control: the standard deviation is theirs"
+    if width < 100:
+        assert deviation(dense) > 1.35 * deviation(tissue_alone), "control: over the whole volume they count"
+
+
 @settings(max_examples=20, deadline=None)
 @given(gain=st.floats(0.1, 50), offset=st.floats(-1000, 1000), seed=st.integers(0, 5))
 def test_gain_and_offset_of_the_microscope_change_no_normalised_value(gain, offset, seed):
@@ -57,7 +84,8 @@ def test_padding_however_large_does_not_count(padding):
     found, alone = measured(padded), measured(inside)
     assert np.median(padded) == padding, "control: most voxels are padding"
     assert found.centre == pytest.approx(alone.centre, abs=0.5 * alone.spread)
-    assert found.spread < 1.5 * alone.spread, "tiles on its edge still count"
+    assert found.spread == pytest.approx(alone.spread, rel=0.1), "tiles on its edge still count"
+    assert deviation(padded) == 0, "control: over the whole volume there is no noise"
 
 
 def test_the_smooth_space_around_a_specimen_counts_little():
@@ -67,11 +95,12 @@ def test_the_smooth_space_around_a_specimen_counts_little():
     found = measured(around)
     assert np.median(around) < 120, "control: most voxels lie outside"
     assert found.centre == pytest.approx(300, abs=0.5 * 30)
-    assert found.spread < 2 * measured(inside).spread
+    assert found.spread == pytest.approx(measured(inside).spread, rel=0.1)
+    assert deviation(around) < 0.5 * 30, "control: over the whole volume it is too small"
 
 
 def test_the_same_seed_gives_the_same_and_another_nearly_the_same():
-    volume = tissue(100, 300, 300)
+    volume = tissue(80, 200, 200)
     first, again, other = measured(volume), measured(volume), measured(volume, seed=1)
     assert first == again
     assert first != other, "control: the seed chooses the sample"
@@ -97,8 +126,9 @@ def test_small_images_are_measured_whole(shape):
 def test_each_channel_and_frame_counts_for_itself():
     both = [tissue(8, 64, 64), tissue(8, 64, 64, level=900, noise=90)]
     image = open_image(both, voxel_um=VOXEL, roles=("signal", "background"))
-    assert measure_intensities(image, "signal").centre == pytest.approx(300, rel=0.03)
-    assert measure_intensities(image, "background").centre == pytest.approx(900, rel=0.03)
+    signal, background = (measure_intensities(image, role) for role in ("signal", "background"))
+    assert (signal.centre, background.centre) == pytest.approx((300, 900), rel=0.03)
+    assert (signal.spread, background.spread) == pytest.approx((30, 90), rel=0.05)
     lapse = open_image(np.concatenate(both), voxel_um=VOXEL, axes="tyx")
     assert 300 < measure_intensities(lapse, "signal").centre < 900
 
