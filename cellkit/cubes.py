@@ -63,6 +63,7 @@ def cut_cubes(
     intensities: Mapping[str, Intensities],
     diameter_um: float,
     geometry: CubeGeometry,
+    as_measured: bool = False,
 ) -> np.ndarray:
     """Cut one cube around each place, in the order of the places.
 
@@ -80,6 +81,8 @@ def cut_cubes(
         By role; their spread is the unit of every cube of the image, their centre changes nothing.
     diameter_um : float
         Diameter of a cell, in µm.
+    as_measured : bool
+        Leave brightness in the image's own units, as a person sees it; networks see it normalised.
 
     Returns
     -------
@@ -94,7 +97,12 @@ def cut_cubes(
     """
     cubes = np.empty((len(places), *geometry.shape, 3), dtype=np.float32)
     for rows, cut in cut_batches(
-        image, places, intensities=intensities, diameter_um=diameter_um, geometry=geometry
+        image,
+        places,
+        intensities=intensities,
+        diameter_um=diameter_um,
+        geometry=geometry,
+        as_measured=as_measured,
     ):
         cubes[rows] = cut
     return cubes
@@ -107,6 +115,7 @@ def cut_batches(
     intensities: Mapping[str, Intensities],
     diameter_um: float,
     geometry: CubeGeometry,
+    as_measured: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield ``(rows, cubes)``, at most 256 at a time, in the order that reads the image least.
 
@@ -143,17 +152,23 @@ def cut_batches(
                     ]
                     for role, block in blocks.items()
                 }
-                yield rows, _filled(views, weights, intensities)
+                yield rows, _filled(views, weights, intensities, as_measured=as_measured)
 
 
 def _filled(
-    views: dict[str, np.ndarray], weights: list[np.ndarray], intensities: Mapping[str, Intensities]
+    views: dict[str, np.ndarray],
+    weights: list[np.ndarray],
+    intensities: Mapping[str, Intensities],
+    *,
+    as_measured: bool,
 ) -> np.ndarray:
     """Return the cubes of windows (n, taps...) of each role; without a background its channels are 0."""
     samples = [axis.shape[1] for axis in weights]
     cubes = np.zeros((len(weights[0]), *samples, 3), dtype=np.float32)
     for role, view in views.items():
-        cubes[..., ROLES.index(role)] = _resampled(view, weights, intensities[role])
+        above = _resampled(view, weights, intensities[role].centre)
+        shown = above + intensities[role].centre if as_measured else _contrast(above, intensities[role])
+        cubes[..., ROLES.index(role)] = shown
     cubes[..., 2] = "background" in views
     return cubes
 
@@ -182,19 +197,23 @@ def _checked_roles(image: Readable, intensities: Mapping[str, Intensities]) -> l
     return roles
 
 
-def _resampled(window: np.ndarray, weights: list[np.ndarray], intensities: Intensities) -> np.ndarray:
-    """Interpolate windows (n, taps...) along z, x and y, and normalise what is above the local background.
+def _resampled(window: np.ndarray, weights: list[np.ndarray], centre: float) -> np.ndarray:
+    """Interpolate windows (n, taps...) along z, x and y; returns what lies above the image's centre.
 
-    The image's centre goes first, though the quartile takes it out again: on a high background float32 would
-    lose the small differences in the products.
+    The centre goes first: on a high background float32 would lose the small differences in the products.
     """
     by_z, by_y, by_x = weights
     n, planes, rows, columns = window.shape
-    above = np.subtract(window, np.float32(intensities.centre), dtype=np.float32)
+    above = np.subtract(window, np.float32(centre), dtype=np.float32)
     above = above.reshape(n, planes * rows, columns) @ by_x.transpose(0, 2, 1)
     above = by_y[:, None] @ above.reshape(n, planes, rows, -1)
-    above = (by_z @ above.reshape(n, planes, -1)).reshape(n, -1, *above.shape[2:])
-    flat = above.reshape(n, -1)
+    return (by_z @ above.reshape(n, planes, -1)).reshape(n, -1, *above.shape[2:])
+
+
+def _contrast(values: np.ndarray, intensities: Intensities) -> np.ndarray:
+    """Normalise what lies above the local background of each cube, shape (n, z, y, x)."""
+    flat = values.reshape(len(values), -1)
     level = int(BACKGROUND * flat.shape[1])
-    flat -= np.partition(flat, level, axis=1)[:, level, None]
-    return normalise(above, replace(intensities, centre=0.0, low=0.0, high=0.0))
+    flat = flat - np.partition(flat, level, axis=1)[:, level, None]
+    above = replace(intensities, centre=0.0, low=0.0, high=0.0)
+    return normalise(flat, above).reshape(values.shape)

@@ -23,9 +23,11 @@ def places(*rows, frame=0):
     return table.assign(frame=frame)
 
 
-def cut(image, where, *, diameter_um=15.0, geometry=GEOMETRY, measured=PLAIN):
+def cut(image, where, *, diameter_um=15.0, geometry=GEOMETRY, measured=PLAIN, **settings):
     intensities = {role: measured for role in image.roles if role != "none"}
-    return cut_cubes(image, where, intensities=intensities, diameter_um=diameter_um, geometry=geometry)
+    return cut_cubes(
+        image, where, intensities=intensities, diameter_um=diameter_um, geometry=geometry, **settings
+    )
 
 
 def raw(cubes):
@@ -379,3 +381,13 @@ def test_cubes_of_real_cells_are_brightest_near_their_middle(real_data):
     mean = cubes[..., 0].mean(0)
     peak = np.unravel_index(np.argmax(mean), mean.shape)
     assert np.abs(np.array(peak) - (np.array(mean.shape) - 1) / 2).max() <= 1.5
+
+
+def test_as_measured_a_cube_holds_the_images_own_brightness():
+    volume = np.random.default_rng(0).integers(100, 200, (12, 40, 40)).astype("uint16")
+    image = image_of([volume])
+    seen = cut(image, places((6, 20, 20)), as_measured=True)[0, ..., 0]
+    normalised = cut(image, places((6, 20, 20)))[0, ..., 0]
+    assert seen.min() >= 100 and seen.max() <= 200
+    assert normalised.min() < 0, "control: a network sees what lies above the local background"
+    assert np.array_equal(np.argsort(seen, axis=None)[-5:], np.argsort(normalised, axis=None)[-5:])

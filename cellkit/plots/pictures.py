@@ -192,12 +192,12 @@ def _tiles(study: Study, places: pd.DataFrame) -> np.ndarray:
         image, intensities = study.image(str(name)), study.intensities(str(name))
         cubes = cut_cubes(
             image, places.iloc[rows], intensities=intensities,
-            diameter_um=study.settings.diameter_um, geometry=CROP,
+            diameter_um=study.settings.diameter_um, geometry=CROP, as_measured=True,
         )  # fmt: skip
         outside = _outside(image, places.iloc[rows], study.settings.diameter_um)
         for n, role in enumerate(role for role in ROLES if role in image.roles):
             limits, start = intensities[role], n * (y + 1)
-            values = np.sinh(cubes[..., ROLES.index(role)].max(axis=1)) * limits.spread + limits.centre
+            values = cubes[..., ROLES.index(role)].max(axis=1)
             tiles[rows, start : start + y] = np.where(outside, np.nan, _shown(values, limits))
     return tiles
 

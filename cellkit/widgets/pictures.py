@@ -34,8 +34,9 @@ def crops(study: Study, rows: pd.DataFrame) -> list[bytes]:
     for name, places in rows.reset_index(drop=True).groupby("image"):
         image, intensities = study.image(str(name)), study.intensities(str(name))
         cubes = cut_cubes(
-            image, places, intensities=intensities, diameter_um=study.settings.diameter_um, geometry=CROP
-        )
+            image, places, intensities=intensities, diameter_um=study.settings.diameter_um, geometry=CROP,
+            as_measured=True,
+        )  # fmt: skip
         step = np.divide(CROP.step_um(study.settings.diameter_um), image.voxel_um)
         roles = [role for role in ROLES if role in image.roles]
         for row, centre, cube in zip(places.index, places[["z", "y", "x"]].to_numpy(), cubes, strict=True):
@@ -57,7 +58,7 @@ def _outside(centre: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> np
 
 def _views(cube: np.ndarray, intensities: Intensities, outside: np.ndarray) -> bytes:
     dark = 2 * intensities.low - intensities.high
-    measured = np.where(outside, dark, np.sinh(cube) * intensities.spread + intensities.centre)
+    measured = np.where(outside, dark, cube)
     z, y, x = (n // 2 for n in cube.shape)
     thick = slice(int(z - THICK * z), int(np.ceil(z + THICK * z)))
     centre = [measured[z - 1 : z + 1].mean(0), measured[thick].max(0)]
