@@ -84,7 +84,8 @@ def _checked_column(column: pd.Series, kind: str, where: str) -> pd.Series:
         bad = ~as_text.isin(["true", "false"])
         if bad.any():
             raise ValueError(
-                f"{where} must be True or False; row {_first(bad)} holds {column[bad].tolist()[0]!r}. Mend it."
+                f"{where} must be True or False; row {_first(bad)} holds {column[bad].tolist()[0]!r}. "
+                "Mend it."
             )
         return as_text == "true"
     numbers = pd.to_numeric(column, errors="coerce")

@@ -92,8 +92,8 @@ class ArtefactSettings:
     Attributes
     ----------
     autofluorescent, debris, haze, fibres, streaks, precipitates : int
-        How many. Precipitates come with some stains only: supplied networks are not trained on them, so that a
-        study that has them must teach its network.
+        How many. Precipitates come with some stains only: supplied networks are not trained on them, so
+        that a study that has them must teach its network.
     contrast : tuple of 2 float
         Faintest and brightest of them, as for somas; debris is far brighter.
     in_background : tuple of 2 float
