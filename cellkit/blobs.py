@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import label
 
-from cellkit.smoothing import Count, cell_means, pool, reach, smooth, smoothing_steps
+from cellkit.smoothing import Count, Room, cell_means, reach, smooth, smoothing_steps
 from cellkit.tables import ZYX
 
 VOXELS_PER_DIAMETER = 4
@@ -26,7 +26,7 @@ PLATEAU, PLATEAU_VOXELS = 1.2, 4
 PROFILE = 0.8
 SMOOTHED, SHRUNK = 0.46, 0.41  # squared widths of smoothed balls, 0.46 + 0.41 * diameter², both in diameters
 LEAST_WIDTH = 0.2
-NOISE_CELL = 1.5
+NOISE_CELL, STANDS_OUT = 1.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -97,33 +97,34 @@ def _margin(grid: Grid) -> Count:
     return (z if grid.shape[0] > 1 else 0), y, x
 
 
-def find_blobs(raw: np.ndarray, grid: Grid, start: Count) -> Blobs:
+def find_blobs(values: np.ndarray, grid: Grid, start: Count, room: Room) -> Blobs:
     """Find the blobs of one block.
 
     Parameters
     ----------
-    raw : ndarray, shape (z, y, x)
-        The block with `grid.margin` working voxels around it, each `grid.binning` voxels; mirrored where it
-        reaches over the image's border.
+    values : ndarray of float32, shape (z, y, x)
+        Working voxels of the block and the margin around it, mirrored where that reaches over the image's
+        border.
     grid : Grid
         From `working_grid`.
     start : tuple of 3 int
         The block's first working voxel in the image, without the margin; a multiple of `grid.noise_cell`.
+    room : Room
+        Where the thread keeps its arrays.
 
     Returns
     -------
     Blobs
         In the order of their places; those that hardly stand out from the noise around are left out.
     """
-    values = pool(raw, grid.binning)
-    inner = smooth(values, grid.centre)
-    height = smooth(inner, grid.surround)
+    inner = smooth(values, grid.centre, room, "inner")
+    height = smooth(inner, grid.surround, room, "height")
     np.subtract(inner, height, out=height)
     core = _core(values.shape, grid, start)
     noise = cell_means(np.abs(height[core]), grid.noise_cell)
     span = np.array([values[core].min(), values[core].max()])
     _lower_outside(height, grid, start)
-    place, shoulder = _peaks(height, core, noise, grid)
+    place, shoulder = _peaks(height, core, noise, grid, room)
     peak = height[tuple(place.T)]
     kept = peak > 1e-5 * np.abs(inner[tuple(place.T)])
     place, shoulder, peak = place[kept], shoulder[kept], peak[kept]
@@ -131,7 +132,7 @@ def find_blobs(raw: np.ndarray, grid: Grid, start: Count) -> Blobs:
     roundness, diameter_um = _shapes(inner, place + np.rint(shift).astype(np.int64), grid)
     centre = ((place + start - grid.margin) + shift + 0.5) * grid.binning - 0.5
     centre = np.clip(centre, 0, np.subtract(grid.image_shape, 1))
-    return Blobs(centre, peak, roundness, shoulder, diameter_um, noise, span)
+    return Blobs(centre, peak, roundness, shoulder, diameter_um.astype(np.float32), noise, span)
 
 
 def _core(shape: Count, grid: Grid, start: Count) -> tuple[slice, slice, slice]:
@@ -148,12 +149,14 @@ def _lower_outside(height: np.ndarray, grid: Grid, start: Count) -> None:
 
 
 def _peaks(
-    height: np.ndarray, core: tuple[slice, slice, slice], noise: np.ndarray, grid: Grid
+    height: np.ndarray, core: tuple[slice, slice, slice], noise: np.ndarray, grid: Grid, room: Room
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the places (n, 3) that stand out from the noise and top their plane, and which are shoulders."""
-    top = cv2.dilate(height.reshape(-1, height.shape[2]), np.ones((3, 3), np.uint8)).reshape(height.shape)
+    top = room.take("spare", height.shape)
+    rows = (-1, height.shape[2])
+    cv2.dilate(height.reshape(rows), np.ones((3, 3), np.uint8), dst=top.reshape(rows))
     place = np.argwhere(height[core] == top[core])
-    stands_out = height[core][tuple(place.T)] > noise[tuple((place // grid.noise_cell).T)]
+    stands_out = height[core][tuple(place.T)] > STANDS_OUT * noise[tuple((place // grid.noise_cell).T)]
     place = place[stands_out] + grid.margin
     peak, above = _Around(height, place)(0, 0, 0), _Around(top, place)
     shoulder, tail = np.zeros(len(place), bool), np.zeros(len(place), bool)

@@ -16,17 +16,37 @@ HALF = 0.25
 CHUNK = 1 << 17
 
 
-def pool(values: np.ndarray, binning: Count) -> np.ndarray:
-    """Average each box of `binning` voxels to one voxel in float32; shape (z, y, x), whole boxes."""
-    shape = [n // b for n, b in zip(values.shape, binning, strict=True)]
-    pooled = np.empty(shape, np.float32)
-    for z in range(shape[0]):
+class Room:
+    """Arrays that one thread uses again for every block, so that memory neither grows nor falls to pieces."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the float32 array of this name in this shape; it holds whatever it held before."""
+        size = int(np.prod(shape))
+        if name not in self._held or self._held[name].size < size:
+            self._held[name] = np.zeros(size, np.float32)
+        return self._held[name][:size].reshape(shape)
+
+
+def pool(values: np.ndarray, binning: Count, pooled: np.ndarray) -> None:
+    """Average each box of `binning` voxels to one voxel of `pooled`; shape (z, y, x), whole boxes."""
+    share = np.float32(1 / np.prod(binning))
+    for z in range(len(pooled)):
         planes = values[z * binning[0] : (z + 1) * binning[0]].astype(np.float32)
         for axis, n in enumerate(binning):
             planes = _sum_of([_every(planes, axis, i, n) for i in range(n)])
-        pooled[z] = planes[0]
-    count = int(np.prod(binning))
-    return pooled if count == 1 else np.multiply(pooled, np.float32(1 / count), out=pooled)
+        np.multiply(planes[0], share, out=pooled[z])
+
+
+def mirror(values: np.ndarray, inside: tuple[slice, slice, slice]) -> None:
+    """Fill what lies outside of `inside` with the mirror image of what lies within, over and over."""
+    for axis, side in enumerate(inside):
+        length, line = side.stop - side.start, np.moveaxis(values, axis, 0)
+        for place in [*range(side.start), *range(side.stop, values.shape[axis])]:
+            turn = (place - side.start) % (2 * length)
+            line[place] = line[side.start + min(turn, 2 * length - 1 - turn)]
 
 
 def smoothing_steps(variance: float) -> list[Step]:
@@ -47,25 +67,31 @@ def reach(steps: Iterable[Step]) -> int:
     return sum(distance for distance, _ in steps)
 
 
-def smooth(values: np.ndarray, variances: tuple[float, float, float]) -> np.ndarray:
-    """Smooth along z, y and x with about a Gaussian of these variances, in voxels².
+def smooth(values: np.ndarray, variances: tuple[float, float, float], room: Room, name: str) -> np.ndarray:
+    """Smooth along z, y and x with about a Gaussian of these variances, in voxels², into the room's `name`.
 
-    Nearer to the border than the steps reach the result is finite but meaningless: give a margin.
+    Nearer to the border than the steps reach the result is finite but meaningless: give a margin. The room's
+    `spare` is overwritten.
     """
     strides = (values.shape[1] * values.shape[2], values.shape[2], 1)
     z, y, x = (
         [(distance * stride, weight) for distance, weight in smoothing_steps(variance)]
         for variance, stride in zip(variances, strides, strict=True)
     )
-    return _average(_average(values.ravel(), y + x), z).reshape(values.shape)
+    out = room.take(name, values.shape)
+    if not z:
+        _average(values.ravel(), y + x, out.ravel())
+    else:
+        spare = room.take("spare", values.shape).ravel()
+        _average(values.ravel(), y + x, spare)
+        _average(spare, z, out.ravel())
+    return out
 
 
-def _average(flat: np.ndarray, steps: list[Step]) -> np.ndarray:
+def _average(flat: np.ndarray, steps: list[Step], averaged: np.ndarray) -> None:
     """Apply the steps, their distances counted along the flat array, in pieces that fit into the cache."""
     far = reach(steps)
-    if far == 0:
-        return flat
-    averaged = np.zeros_like(flat)
+    averaged[:far] = averaged[-far:] = 0
     length = max(CHUNK, 2 * far)
     for first in range(0, flat.size - 2 * far, length):
         part, scale = flat[first : first + length + 2 * far], np.float32(1)
@@ -80,7 +106,6 @@ def _average(flat: np.ndarray, steps: list[Step]) -> np.ndarray:
                 part = part[distance:-distance] * np.float32(1 - 2 * weight)
                 part += sides
         np.multiply(part, scale, out=averaged[first + far : first + far + part.size])
-    return averaged
 
 
 def cell_means(values: np.ndarray, cell: Count) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Go through an image block by block, on several cores; a stopped sweep goes on where it was."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from tqdm.auto import tqdm
 from cellkit.blobs import Blobs, Grid, find_blobs
 from cellkit.blocks import Readable
 from cellkit.disk import fingerprint, write_text, writing
-from cellkit.smoothing import Count
+from cellkit.smoothing import Count, Room, mirror, pool
 
-ALL_BLOCKS = 6_000_000
+ALL_BLOCKS = 3_000_000
 LEAST_BLOCK = 500_000
 
 
@@ -45,29 +46,38 @@ def sweep(image: Readable, grid: Grid, how: Sweep) -> Blobs:
         lambda: fingerprint({"grid": grid, "image": _state(image, grid, how.frame), "block": how.block}),
     )
 
+    rooms = _Rooms()
+
     def one(start: Count) -> Blobs:
         part = keep.read(start)
         if part is None:
-            part = find_blobs(read_block(image, grid, start, how), grid, start)
+            part = find_blobs(read_block(image, grid, start, how, rooms.room), grid, start, rooms.room)
             keep.write(start, part)
         return part
 
     bar = tqdm(total=len(starts), unit="block", desc=image.name, disable=not how.progress, leave=False)
-    with bar, _threads(how.workers) as pool:
-        waiting = {pool.submit(one, start): start for start in starts}
+    with bar, _threads(how.workers) as threads:
+        waiting = {threads.submit(one, start): start for start in starts}
         parts = dict(_finished(waiting, bar))
     keep.clear()
     return _joined(parts, grid, how.block)
 
 
+class _Rooms(threading.local):
+    """One room for each thread."""
+
+    def __init__(self) -> None:
+        self.room = Room()
+
+
 @contextmanager
 def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Run threads; when the person interrupts, blocks under way are finished and no other is begun."""
-    pool = ThreadPoolExecutor(workers)
+    threads = ThreadPoolExecutor(workers)
     try:
-        yield pool
+        yield threads
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
 
 
 def _finished(waiting: dict[Future, Count], bar: tqdm) -> Iterator[tuple[Count, Blobs]]:
@@ -77,7 +87,7 @@ def _finished(waiting: dict[Future, Count], bar: tqdm) -> Iterator[tuple[Count, 
         found += len(part.centre)
         bar.set_postfix(candidates=found, refresh=False)
         bar.update()
-        yield waiting[future], part
+        yield waiting.pop(future), Blobs(*(values.copy() for values in part))
 
 
 def block_shape(grid: Grid, *, workers: int, voxels: Count | None = None) -> Count:
@@ -88,7 +98,7 @@ def block_shape(grid: Grid, *, workers: int, voxels: Count | None = None) -> Cou
     grid : Grid
         The image's.
     workers : int
-        Blocks in memory at a time; together they have about 6 million working voxels.
+        Blocks in memory at a time; together they have about 3 million working voxels.
     voxels : tuple of 3 int, optional
         The shape wanted, in voxels of the image; rounded to noise cells.
     """
@@ -106,17 +116,21 @@ def block_shape(grid: Grid, *, workers: int, voxels: Count | None = None) -> Cou
     return tuple(n * c for n, c in zip(cells, grid.noise_cell, strict=True))
 
 
-def read_block(image: Readable, grid: Grid, start: Count, how: Sweep) -> np.ndarray:
-    """Read one block and the margin around it, mirrored where it reaches over the image's border."""
-    box, pads = [], []
+def read_block(image: Readable, grid: Grid, start: Count, how: Sweep, room: Room) -> np.ndarray:
+    """Read one block and the margin around it in working voxels, mirrored outside the image."""
+    box, fill, inside, shape = [], [], [], []
     for axis, (first, size) in enumerate(zip(start, how.block, strict=True)):
-        margin, n, b = grid.margin[axis], grid.image_shape[axis], grid.binning[axis]
-        low = (first - margin) * b
-        high = (min(first + size, grid.shape[axis]) + margin) * b
-        box.append(slice(max(0, low), min(n, high)))
-        pads.append((max(0, -low), max(0, high - n)))
+        margin, length, binning = grid.margin[axis], grid.image_shape[axis], grid.binning[axis]
+        low, high = first - margin, min(first + size, grid.shape[axis]) + margin
+        box.append(slice(max(0, low) * binning, min(length, high * binning)))
+        fill.append((0, (box[-1].start - box[-1].stop) % binning))
+        inside.append(slice(max(0, -low), min(high, grid.shape[axis]) - low))
+        shape.append(high - low)
     raw = image.read("signal", frame=how.frame, box=tuple(box))
-    return np.pad(raw, pads, mode="symmetric") if np.any(pads) else raw
+    values = room.take("values", tuple(shape))
+    pool(np.pad(raw, fill, mode="symmetric") if np.any(fill) else raw, grid.binning, values[tuple(inside)])
+    mirror(values, tuple(inside))
+    return values
 
 
 def _state(image: Readable, grid: Grid, frame: int) -> list:
