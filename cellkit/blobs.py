@@ -160,7 +160,7 @@ def _peaks(
     place = place[stands_out] + grid.margin
     peak, above = _Around(height, place)(0, 0, 0), _Around(top, place)
     shoulder, tail = np.zeros(len(place), bool), np.zeros(len(place), bool)
-    if grid.shape[0] > 1:
+    if grid.within(COLUMN)[0] > 0:
         shoulder = (above(-1, 0, 0) >= peak) | (above(1, 0, 0) > peak)
         for z in range(1, grid.within(COLUMN)[0] + 1):
             tail |= peak < np.float32(SHOULDER) * np.maximum(above(-z, 0, 0), above(z, 0, 0))

@@ -93,7 +93,7 @@ def find_candidates(
     """
     _check(image, diameter_um)
     grid = working_grid(tuple(image.shape[2:]), image.voxel_um, diameter_um)
-    workers = settings.workers or len(os.sched_getaffinity(0))
+    workers = settings.workers or _cores()
     block = block_shape(grid, workers=workers, voxels=settings.block)
     folder = None if resume_folder is None else Path(resume_folder)
     blobs = sweep(image, grid, Sweep(frame, block, workers, folder, progress))
@@ -114,6 +114,10 @@ def find_candidates(
         "diameter_um": blobs.diameter_um[rows],
     }
     return pd.DataFrame(columns).astype(CANDIDATE_COLUMNS)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(image: "Image", diameter_um: float) -> None:
