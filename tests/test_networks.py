@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellkit import __version__
 from cellkit.cubes import CubeGeometry
 from cellkit.networks import (
     Network,
@@ -23,7 +24,7 @@ from cellkit.networks import (
     supplied_networks,
 )
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
-from cellkit.networks.card import read_card
+from cellkit.networks.card import NORMALISATION, read_card
 from cellkit.networks.engines import compile_engine
 from cellkit.networks.safe import hash_file, strange_classes
 
@@ -346,6 +347,16 @@ def test_a_network_of_another_task_is_refused(saved):
     )
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         load_network(saved.folder, task="expression")
+
+
+def test_a_network_that_was_taught_other_cubes_is_refused(saved):
+    restated(saved, normalisation="value / 255")
+    message = (
+        f"A network must be taught cubes as cellkit {__version__} cuts them: {NORMALISATION}; net-1 was "
+        "taught value / 255, channels signal, background, background present. Train it anew."
+    )
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+        load_network(saved.folder)
 
 
 @pytest.mark.parametrize(

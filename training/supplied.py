@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from cellkit.augment import AugmentSettings
 from cellkit.cubes import CubeGeometry, cut_cubes
 from cellkit.detect import find_candidates
 from cellkit.images import Image, open_image
@@ -39,6 +40,7 @@ from cellkit.tables import positions_um
 GEOMETRY = CubeGeometry()
 SIDES = ("training", "validation", "test")
 PER_CELL = 5
+VARIED = AugmentSettings(zoom=0.2, contrast=0.6, background_dropout=0.15)
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class Recipe:
         The cell diameter that the person gives is wrong by up to this factor.
     """
 
-    volumes: tuple[int, int, int] = (220, 40, 60)
+    volumes: tuple[int, int, int] = (240, 40, 60)
     per_volume: int = 160
     one_channel: float = 0.35
-    misjudged: float = 1.25
+    misjudged: float = 1.7
     seed: int = 0
 
 
@@ -190,7 +192,9 @@ def main() -> None:
     began = time.perf_counter()
     recipe = Recipe(volumes=tuple(options.volumes))
     training, validation, test = (gather(side, recipe, options.cache) for side in SIDES)
-    settings = FitSettings(epochs=options.epochs, batch=64, learning_rate=2e-3, weight_decay=1e-3)
+    settings = FitSettings(
+        epochs=options.epochs, batch=64, learning_rate=2e-3, weight_decay=1e-3, augment=VARIED
+    )
     model = build_classifier((*GEOMETRY.shape, 3), ClassifierSettings(seed=recipe.seed))
     history = fit(model, _labelled(training), _labelled(validation), settings=settings, on_epoch=_say)
     logits = {

@@ -13,7 +13,8 @@ import pandas as pd
 
 from cellkit import __version__
 from cellkit.disk import write_json, writing
-from cellkit.networks.card import CARD, WEIGHTS, NetworkCard, read_card
+from cellkit.networks.architectures import CHANNELS
+from cellkit.networks.card import CARD, NORMALISATION, WEIGHTS, NetworkCard, read_card
 from cellkit.networks.engines import Engine, compile_engine
 from cellkit.networks.safe import check_file, hash_file, load_model
 
@@ -85,7 +86,7 @@ def load_network(
     FileNotFoundError
         If there is no such network.
     ValueError
-        If its files are not what its card says, hold code of others, or it is for another task.
+        If its files are not what its card says, hold code of others, or it is for another task or cubes.
     """
     found = _find(name_or_path, None if folder is None else Path(folder))
     card = read_card(found)
@@ -93,6 +94,11 @@ def load_network(
         raise ValueError(
             f"A study of the task {task} needs a network of that task; {card.name} is for {card.task}. "
             "Choose another network."
+        )
+    if (card.normalisation, card.channels) != (NORMALISATION, CHANNELS):
+        raise ValueError(
+            f"A network must be taught cubes as cellkit {__version__} cuts them: {NORMALISATION}; "
+            f"{card.name} was taught {card.normalisation}, channels {', '.join(card.channels)}. Train it anew."
         )
     check_file(found / WEIGHTS, card)
     return Network(card, found, engine=engine)
