@@ -1,6 +1,6 @@
 """Classification end to end (load, cut, normalise, predict) against cellfinder's ResNet50.
 
-    python benchmarks/classification.py --real DIR [--peer PYTHON] [--candidates 400] [--repeats 3]
+    python benchmarks/classification.py --real DIR [--peer PYTHON] [--candidates 800] [--repeats 3]
 
 `--real` is the folder that holds `two_channel_brain/`, `--peer` the Python of an environment with cellfinder
 1.10.1; without it only cellkit is timed. Both get the same candidates and load their network from disk in
@@ -106,7 +106,7 @@ def main() -> None:
     )
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--peer", type=Path)
-    parser.add_argument("--candidates", type=int, default=400)
+    parser.add_argument("--candidates", type=int, default=800)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     folder = options.real / "two_channel_brain"

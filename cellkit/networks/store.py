@@ -98,7 +98,8 @@ def load_network(
     if (card.normalisation, card.channels) != (NORMALISATION, CHANNELS):
         raise ValueError(
             f"A network must be taught cubes as cellkit {__version__} cuts them: {NORMALISATION}; "
-            f"{card.name} was taught {card.normalisation}, channels {', '.join(card.channels)}. Train it anew."
+            f"{card.name} was taught {card.normalisation}, channels {', '.join(card.channels)}. "
+            "Train it anew."
         )
     check_file(found / WEIGHTS, card)
     return Network(card, found, engine=engine)
