@@ -17,8 +17,8 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from cellkit.blobs import working_grid
-from cellkit.ranking import scores, strongest
-from cellkit.sweep import Sweep, block_shape, sweep
+from cellkit.ranking import image_noise, strongest
+from cellkit.sweep import Sweep, block_shape, joined_noise, sweep
 from cellkit.tables import CALL_COLUMNS, CANDIDATE_COLUMNS, check_inside, check_table
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def find_candidates(
     frame : int
         Which frame of a time lapse.
     resume_folder : path, optional
-        Keeps finished blocks, so that the same call goes on where it was stopped; emptied at the end.
+        Keeps finished blocks, so that the same call goes on where it was stopped; remove it in the end.
     progress : bool
         Show a bar with the remaining time and the number of candidates so far.
 
@@ -96,24 +96,17 @@ def find_candidates(
     workers = settings.workers or _cores()
     block = block_shape(grid, workers=workers, voxels=settings.block)
     folder = None if resume_folder is None else Path(resume_folder)
-    blobs = sweep(image, grid, Sweep(frame, block, workers, folder, progress))
-    if blobs.span[0] == blobs.span[1]:
+    parts = sweep(image, grid, Sweep(frame, block, workers, folder, progress))
+    low, high = min(p.span[0] for p in parts.values()), max(p.span[1] for p in parts.values())
+    if low == high:
         raise ValueError(
-            f"An image must vary to hold cells; all of {image.name}, frame {frame}, is {blobs.span[0]:g}. "
+            f"An image must vary to hold cells; all of {image.name}, frame {frame}, is {low:g}. "
             "Is it the right channel?"
         )
-    score = scores(blobs, grid)
-    rows = strongest(
-        blobs.centre, score, grid, min_score=settings.min_score, min_distance=settings.min_distance
-    )
-    columns = {
-        "image": pd.Series([image.name] * len(rows), dtype="str"),
-        "frame": frame,
-        **dict(zip("zyx", blobs.centre[rows].T, strict=True)),
-        "score": score[rows],
-        "diameter_um": blobs.diameter_um[rows],
-    }
-    return pd.DataFrame(columns).astype(CANDIDATE_COLUMNS)
+    noise = image_noise(joined_noise(parts, grid))
+    least, apart = settings.min_score, settings.min_distance
+    found = strongest(list(parts.values()), noise, grid, least=least, apart=apart)
+    return found.assign(image=image.name, frame=frame)[list(CANDIDATE_COLUMNS)].astype(CANDIDATE_COLUMNS)
 
 
 def _cores() -> int:

@@ -1,6 +1,9 @@
 """Which blobs of a whole image are worth a look: how far each stands out, and which of near ones stays."""
 
+from typing import NamedTuple
+
 import numpy as np
+import pandas as pd
 from scipy.ndimage import map_coordinates, median_filter
 from scipy.spatial import KDTree
 
@@ -12,36 +15,72 @@ LINE_WEIGHT, ROUND = 0.5, 0.8
 APART_Z = 0.8
 
 
-def scores(blobs: Blobs, grid: Grid) -> np.ndarray:
+class Noise(NamedTuple):
+    """The noise around each noise cell of an image, and what is usual in it, in grey values."""
+
+    around: np.ndarray
+    usual: float
+
+
+def image_noise(cells: np.ndarray) -> Noise:
+    """Return the noise of an image from that of its cells (z, y, x), in medians: blobs hardly raise it."""
+    around = median_filter(cells.astype(np.float64), size=3, mode="nearest")
+    varied = around[around > 0]
+    return Noise(around, float(np.median(varied)) if len(varied) else float(cells.max()))
+
+
+def scores(blobs: Blobs, noise: Noise, grid: Grid) -> np.ndarray:
     """Return heights in standard deviations of the noise, half that around the blob and half the image's."""
-    noise = median_filter(blobs.noise.astype(np.float64), size=3, mode="nearest")
-    varied = noise[noise > 0]
-    typical = np.median(varied) if len(varied) else float(blobs.noise.max())
     cell = (blobs.centre + 0.5) / np.multiply(grid.binning, grid.noise_cell) - 0.5
-    near = np.maximum(map_coordinates(noise, cell.T, order=1, mode="nearest"), typical / 4)
+    near = map_coordinates(noise.around, cell.T, order=1, mode="nearest")
+    spread = STANDARD_DEVIATION * np.sqrt(np.maximum(near, noise.usual / 4) * noise.usual)
     lines = LINE_WEIGHT + (1 - LINE_WEIGHT) * np.minimum(blobs.roundness.astype(np.float64) / ROUND, 1)
-    spread = STANDARD_DEVIATION * np.sqrt(near * typical)
     return blobs.height / spread * lines * np.where(blobs.shoulder, SHOULDER_WEIGHT, 1)
 
 
-def strongest(
-    centre: np.ndarray, score: np.ndarray, grid: Grid, *, min_score: float, min_distance: float
-) -> np.ndarray:
-    """Return the rows to keep, strongest first: none too near to a stronger one that is kept."""
-    rows = np.flatnonzero(score >= min_score)
-    z, y, x = centre[rows].T
-    rows = rows[np.lexsort((x, y, z, -score[rows]))]
-    flatter = min_distance / max(APART_Z, min_distance)
+def strongest(parts: list[Blobs], noise: Noise, grid: Grid, *, least: float, apart: float) -> pd.DataFrame:
+    """Return the blobs worth a look, strongest first.
+
+    Parameters
+    ----------
+    parts : list of Blobs
+        Of all blocks of an image, in any order.
+    noise : Noise
+        Of the image.
+    grid : Grid
+        Of the image.
+    least : float
+        Weaker blobs are dropped.
+    apart : float
+        Of two blobs in a plane nearer than so many diameters the stronger one stays.
+
+    Returns
+    -------
+    DataFrame
+        `z, y, x` in voxels, `score`, `diameter_um`.
+    """
+    rows = []
+    for part in parts:
+        score = scores(part, noise, grid)
+        kept = score >= least
+        rows.append(np.column_stack([part.centre[kept], score[kept], part.diameter_um[kept]]))
+    table = np.concatenate(rows)
+    table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0], -table[:, 3]))]
+    flatter = apart / max(APART_Z, apart)
     voxel_um = np.divide(grid.voxel_um, grid.binning) * [flatter, 1, 1]
-    pairs = KDTree(centre[rows] * voxel_um).query_pairs(
-        min_distance * grid.diameter_um, output_type="ndarray"
-    )
-    stronger, weaker = pairs.min(axis=1), pairs.max(axis=1)
-    kept, dropped = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
-    while len(weaker):
-        kept[:] = ~dropped
-        kept[weaker] = False
-        dropped[weaker[kept[stronger]]] = True
-        open_pairs = ~(dropped[stronger] | dropped[weaker] | kept[stronger])
-        stronger, weaker = stronger[open_pairs], weaker[open_pairs]
-    return rows[~dropped]
+    kept = spread_out(table[:, :3] * voxel_um, apart * grid.diameter_um)
+    return pd.DataFrame(table[kept], columns=["z", "y", "x", "score", "diameter_um"])
+
+
+def spread_out(places: np.ndarray, apart: float) -> np.ndarray:
+    """Say which places (n, 3) stay, the first before the later ones: none too near to one that stays."""
+    pairs = KDTree(places).query_pairs(apart, output_type="ndarray")
+    first, later = pairs.min(axis=1), pairs.max(axis=1)
+    dropped = np.zeros(len(places), bool)
+    while len(later):
+        stays = ~dropped
+        stays[later] = False
+        dropped[later[stays[first]]] = True
+        is_open = ~(dropped[first] | dropped[later])
+        first, later = first[is_open], later[is_open]
+    return ~dropped

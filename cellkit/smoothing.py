@@ -9,7 +9,9 @@ from math import floor, sqrt
 
 import numpy as np
 
-Count = tuple[int, int, int]
+Count = tuple[int, ...]
+Sides = tuple[float, ...]
+Box = tuple[slice, ...]
 Step = tuple[int, float]
 
 HALF = 0.25
@@ -40,7 +42,7 @@ def pool(values: np.ndarray, binning: Count, pooled: np.ndarray) -> None:
         np.multiply(planes[0], share, out=pooled[z])
 
 
-def mirror(values: np.ndarray, inside: tuple[slice, slice, slice]) -> None:
+def mirror(values: np.ndarray, inside: Box) -> None:
     """Fill what lies outside of `inside` with the mirror image of what lies within, over and over."""
     for axis, side in enumerate(inside):
         length, line = side.stop - side.start, np.moveaxis(values, axis, 0)
@@ -67,7 +69,7 @@ def reach(steps: Iterable[Step]) -> int:
     return sum(distance for distance, _ in steps)
 
 
-def smooth(values: np.ndarray, variances: tuple[float, float, float], room: Room, name: str) -> np.ndarray:
+def smooth(values: np.ndarray, variances: Sides, room: Room, name: str) -> np.ndarray:
     """Smooth along z, y and x with about a Gaussian of these variances, in voxels², into the room's `name`.
 
     Nearer to the border than the steps reach the result is finite but meaningless: give a margin. The room's

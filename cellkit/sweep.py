@@ -7,19 +7,20 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from cellkit.blobs import Blobs, Grid, find_blobs
-from cellkit.blocks import Readable
 from cellkit.disk import fingerprint, write_text, writing
+from cellkit.images import Image
 from cellkit.smoothing import Count, Room, mirror, pool
 
 ALL_BLOCKS = 3_000_000
 LEAST_BLOCK = 500_000
+FAIR = 2.5  # times the noise, what most candidates surpass
 
 
 class Sweep(NamedTuple):
@@ -32,8 +33,8 @@ class Sweep(NamedTuple):
     progress: bool
 
 
-def sweep(image: Readable, grid: Grid, how: Sweep) -> Blobs:
-    """Find the blobs of a whole image; their order depends on the blocks, nothing else does.
+def sweep(image: Image, grid: Grid, how: Sweep) -> dict[Count, Blobs]:
+    """Find the blobs of every block of an image, by the block's first working voxel.
 
     Raises
     ------
@@ -58,9 +59,7 @@ def sweep(image: Readable, grid: Grid, how: Sweep) -> Blobs:
     bar = tqdm(total=len(starts), unit="block", desc=image.name, disable=not how.progress, leave=False)
     with bar, _threads(how.workers) as threads:
         waiting = {threads.submit(one, start): start for start in starts}
-        parts = dict(_finished(waiting, bar))
-    keep.clear()
-    return _joined(parts, grid, how.block)
+        return dict(_finished(waiting, bar))
 
 
 class _Rooms(threading.local):
@@ -84,8 +83,8 @@ def _finished(waiting: dict[Future, Count], bar: tqdm) -> Iterator[tuple[Count, 
     found = 0
     for future in as_completed(waiting):
         part = future.result()
-        found += len(part.centre)
-        bar.set_postfix(candidates=found, refresh=False)
+        found += int(np.count_nonzero(part.height > FAIR * np.median(part.noise)))
+        bar.set_postfix_str(f"about {found} candidates", refresh=False)
         bar.update()
         yield waiting.pop(future), Blobs(*(values.copy() for values in part))
 
@@ -109,14 +108,15 @@ def block_shape(grid: Grid, *, workers: int, voxels: Count | None = None) -> Cou
         least = 4 * max(1, grid.margin[0])
         y = x = 1
         while least * -(-grid.shape[1] // y) * -(-grid.shape[2] // x) > room:
-            y, x = (y + 1, x) if grid.shape[1] / y >= grid.shape[2] / x else (y, x + 1)
+            in_rows = 4 * grid.shape[1] / y >= grid.shape[2] / x  # as the strips of a TIFF lie
+            y, x = (y + 1, x) if in_rows else (y, x + 1)
         plane = [-(-grid.shape[1] // y), -(-grid.shape[2] // x)]
         wanted = [room // (plane[0] * plane[1]), *plane]
     cells = [max(1, round(w / c)) for w, c in zip(wanted, grid.noise_cell, strict=True)]
     return tuple(n * c for n, c in zip(cells, grid.noise_cell, strict=True))
 
 
-def read_block(image: Readable, grid: Grid, start: Count, how: Sweep, room: Room) -> np.ndarray:
+def read_block(image: Image, grid: Grid, start: Count, how: Sweep, room: Room) -> np.ndarray:
     """Read one block and the margin around it in working voxels, mirrored outside the image."""
     box, fill, inside, shape = [], [], [], []
     for axis, (first, size) in enumerate(zip(start, how.block, strict=True)):
@@ -126,39 +126,33 @@ def read_block(image: Readable, grid: Grid, start: Count, how: Sweep, room: Room
         fill.append((0, (box[-1].start - box[-1].stop) % binning))
         inside.append(slice(max(0, -low), min(high, grid.shape[axis]) - low))
         shape.append(high - low)
-    raw = image.read("signal", frame=how.frame, box=tuple(box))
+    z, y, x = box
+    raw = image.read("signal", frame=how.frame, box=(z, y, x))
     values = room.take("values", tuple(shape))
     pool(np.pad(raw, fill, mode="symmetric") if np.any(fill) else raw, grid.binning, values[tuple(inside)])
     mirror(values, tuple(inside))
     return values
 
 
-def _state(image: Readable, grid: Grid, frame: int) -> list:
+def _state(image: Image, grid: Grid, frame: int) -> list[Any]:
     """Return what tells one image from another: its shape, and the grey values of a few small boxes."""
-    z, y, x = grid.image_shape
-    firsts = [(i * (z - 1) // 7, i * max(0, y - 128) // 7, i * max(0, x - 128) // 7) for i in range(8)]
-    boxes = [tuple(slice(f, f + n) for f, n in zip(first, (1, 128, 128), strict=True)) for first in firsts]
-    boxes = [
-        tuple(slice(b.start, min(b.stop, n)) for b, n in zip(box, (z, y, x), strict=True)) for box in boxes
-    ]
-    return [
-        frame,
-        grid.image_shape,
-        [fingerprint(image.read("signal", frame=frame, box=box)) for box in boxes],
-    ]
+    told: list[Any] = [frame, grid.image_shape]
+    for i in range(8):
+        z, y, x = (
+            slice(i * (n - min(n, side)) // 7, i * (n - min(n, side)) // 7 + min(n, side))
+            for n, side in zip(grid.image_shape, (1, 128, 128), strict=True)
+        )
+        told.append(fingerprint(image.read("signal", frame=frame, box=(z, y, x))))
+    return told
 
 
-def _joined(parts: dict[Count, Blobs], grid: Grid, block: Count) -> Blobs:
-    """Put the rows one after another, and the noise cells side by side."""
+def joined_noise(parts: dict[Count, Blobs], grid: Grid) -> np.ndarray:
+    """Put the noise cells of all blocks side by side."""
     noise = np.empty([-(-n // c) for n, c in zip(grid.shape, grid.noise_cell, strict=True)], np.float32)
     for start, part in parts.items():
         first = [s // c for s, c in zip(start, grid.noise_cell, strict=True)]
         noise[tuple(slice(f, f + n) for f, n in zip(first, part.noise.shape, strict=True))] = part.noise
-    rows = Blobs(
-        *(np.concatenate(column) for column in zip(*(p[:-2] for p in parts.values()), strict=True)), noise, 0
-    )
-    spans = np.stack([part.span for part in parts.values()])
-    return rows._replace(span=np.array([spans[:, 0].min(), spans[:, 1].max()]))
+    return noise
 
 
 class _Parts:
@@ -173,31 +167,28 @@ class _Parts:
             folder.mkdir(parents=True, exist_ok=True)
             file = folder / "sweep.txt"
             if not file.is_file() or file.read_text() != told:
-                self.clear()
+                for part in folder.glob("part-*.npz"):
+                    part.unlink()
                 write_text(file, told)
 
-    def _file(self, start: Count) -> Path:
-        return self.folder / f"part-{'-'.join(map(str, start))}.npz"
+    def _file(self, folder: Path, start: Count) -> Path:
+        return folder / f"part-{'-'.join(map(str, start))}.npz"
 
     def read(self, start: Count) -> Blobs | None:
-        if self.folder is None or not self._file(start).is_file():
+        if self.folder is None or not self._file(self.folder, start).is_file():
             return None
         try:
-            with self._file(start).open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            with self._file(self.folder, start).open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 return Blobs(**{name: kept[name] for name in Blobs._fields})
         except (BadZipFile, ValueError, KeyError, OSError):
             return None
 
     def write(self, start: Count, part: Blobs) -> None:
-        if self.folder is not None:
-            file = self._file(start)
-            unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-            with writing(self.folder, what="The folder of a sweep"):
-                with unfinished.open("wb") as out:
-                    np.savez(out, **part._asdict())
-                os.replace(unfinished, file)
-
-    def clear(self) -> None:
-        if self.folder is not None:
-            for file in [*self.folder.glob("part-*.npz"), self.folder / "sweep.txt"]:
-                file.unlink(missing_ok=True)
+        if self.folder is None:
+            return
+        file = self._file(self.folder, start)
+        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+        with writing(self.folder, what="The folder of a sweep"):
+            with unfinished.open("wb") as out:
+                np.savez(out, **part._asdict())
+            os.replace(unfinished, file)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cellkit.blobs import Blobs, working_grid
-from cellkit.ranking import scores, strongest
+from cellkit.ranking import Noise, image_noise, scores, strongest
 
 GRID = working_grid((40, 100, 100), (5.0, 2.0, 2.0), 10.0)
 
@@ -16,53 +16,68 @@ def blobs(centre, *, height=100.0, roundness=1.0, shoulder=False, noise=10.0):
     )
 
 
+NOISE = Noise(np.full([-(-s // c) for s, c in zip(GRID.shape, GRID.noise_cell, strict=True)], 10.0), 10.0)
+
+
+def scored(centre, *, noise=10.0, **columns):
+    cells = np.broadcast_to(noise, NOISE.around.shape)
+    return scores(blobs(centre, **columns), image_noise(cells), GRID)
+
+
 def test_a_score_is_the_height_over_the_noise():
     one = [(20, 50, 50)]
-    assert scores(blobs(one, height=200), GRID) == pytest.approx(2 * scores(blobs(one), GRID))
-    assert scores(blobs(one, noise=20), GRID) == pytest.approx(scores(blobs(one), GRID) / 2)
+    assert scored(one, height=200) == pytest.approx(2 * scored(one))
+    assert scored(one, noise=20) == pytest.approx(scored(one) / 2)
 
 
 def test_noise_around_a_blob_counts_half_and_that_of_the_image_half():
-    noise = np.full([-(-s // c) for s, c in zip(GRID.shape, GRID.noise_cell, strict=True)], 10.0)
+    noise = np.full(NOISE.around.shape, 10.0)
     noise[:, :, : noise.shape[2] // 3] = 40
-    calm, noisy = scores(blobs([(20, 50, 90), (20, 50, 5)], noise=noise), GRID)
+    calm, noisy = scored([(20, 50, 90), (20, 50, 5)], noise=noise)
     assert noisy == pytest.approx(calm / 2)
 
 
 def test_where_there_is_no_noise_at_all_a_quarter_of_the_usual_counts():
-    noise = np.full([-(-s // c) for s, c in zip(GRID.shape, GRID.noise_cell, strict=True)], 16.0)
-    usual = scores(blobs([(20, 50, 5)], noise=noise), GRID)
+    noise = np.full(NOISE.around.shape, 16.0)
+    usual = scored([(20, 50, 5)], noise=noise)
     noise[:, :, : noise.shape[2] // 3] = 0
-    assert scores(blobs([(20, 50, 5)], noise=noise), GRID) == pytest.approx(2 * usual)
+    assert scored([(20, 50, 5)], noise=noise) == pytest.approx(2 * usual)
 
 
 def test_lines_and_shoulders_count_less():
     one = [(20, 50, 50)]
-    assert scores(blobs(one, roundness=0.0), GRID) == pytest.approx(0.5 * scores(blobs(one), GRID))
-    assert scores(blobs(one, roundness=0.8), GRID) == pytest.approx(scores(blobs(one), GRID))
-    assert scores(blobs(one, shoulder=True), GRID) == pytest.approx(0.6 * scores(blobs(one), GRID))
+    assert scored(one, roundness=0.0) == pytest.approx(0.5 * scored(one))
+    assert scored(one, roundness=0.8) == pytest.approx(scored(one))
+    assert scored(one, shoulder=True) == pytest.approx(0.6 * scored(one))
 
 
 ROW = np.array([(20, 50, 50), (20, 50, 52), (20, 50, 54)], float)
 
 
+def kept(centre, score, *, least=0.0, apart=0.5):
+    """Return which of these blobs are kept, strongest first; each is a part of its own."""
+    usual = scores(blobs(centre), NOISE, GRID)
+    parts = [blobs([c], height=100 * s / u) for c, s, u in zip(centre, score, usual, strict=True)]
+    table = strongest(parts, NOISE, GRID, least=least, apart=apart)
+    assert table["score"].is_monotonic_decreasing
+    places = table[["z", "y", "x"]].to_numpy()
+    return [int(np.flatnonzero((centre == place).all(axis=1))[0]) for place in places]
+
+
 @pytest.mark.parametrize(
-    ("score", "kept"), [((3, 2, 1), [0, 2]), ((2, 3, 1), [1]), ((1, 2, 3), [2, 0]), ((2, 2, 2), [0, 2])]
+    ("score", "expected"), [((3, 2, 1), [0, 2]), ((2, 3, 1), [1]), ((1, 2, 3), [2, 0]), ((2, 2, 2), [0, 2])]
 )
-def test_only_a_candidate_that_stays_drops_its_weaker_neighbours(score, kept):
-    rows = strongest(ROW, np.array(score, float), GRID, min_score=0.5, min_distance=0.5)
-    assert rows.tolist() == kept
+def test_only_a_candidate_that_stays_drops_its_weaker_neighbours(score, expected):
+    assert kept(ROW, score) == expected
 
 
 def test_candidates_need_more_distance_along_z_than_in_the_plane():
     pair = np.array([(20, 50, 50), (21, 50, 50)], float)
-    score = np.array([2.0, 1.0])
-    assert strongest(pair, score, GRID, min_score=0, min_distance=0.5).tolist() == [0]
-    assert strongest(pair * (2, 1, 1), score, GRID, min_score=0, min_distance=0.5).tolist() == [0, 1]
+    assert kept(pair, (2, 1)) == [0]
+    assert kept(pair * (2, 1, 1), (2, 1)) == [0, 1]
     across = np.array([(20, 50, 50), (20, 50, 53)], float)
-    assert strongest(across, score, GRID, min_score=0, min_distance=0.5).tolist() == [0, 1], "control: 6 µm"
+    assert kept(across, (2, 1)) == [0, 1], "control: 6 µm"
 
 
 def test_weak_candidates_are_dropped():
-    rows = strongest(ROW * (1, 1, 9), np.array([1.0, 3.0, 2.0]), GRID, min_score=2, min_distance=0.5)
-    assert rows.tolist() == [1, 2]
+    assert kept(ROW * (1, 1, 1.5), (1, 3, 2), least=1.5, apart=0.1) == [1, 2]

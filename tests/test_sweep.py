@@ -1,3 +1,4 @@
+import re
 from _thread import interrupt_main
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def test_a_stopped_sweep_goes_on_where_it_was(volume, stopped):
     table = find_candidates(again, diameter_um=SOMA, settings=SMALL, resume_folder=stopped)
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
     assert len(again.reads) == len(whole.reads) - 4
-    assert list(stopped.iterdir()) == [], "control: nothing is left behind"
+    third = Watched(volume)
+    find_candidates(third, diameter_um=SOMA, settings=SMALL, resume_folder=stopped)
+    assert third.reads == [], "control: all blocks are kept"
 
 
 def test_a_person_may_interrupt_at_any_time(volume, tmp_path):
@@ -119,7 +122,7 @@ def test_a_bar_shows_blocks_time_and_candidates(volume, capsys):
     find_candidates(image, diameter_um=SOMA, settings=SMALL, progress=True)
     shown = capsys.readouterr().err
     assert "brain" in shown
-    assert "candidates=" in shown
+    assert re.search(r"/45 .*block/s, about \d+ candidates", shown)
     find_candidates(image, diameter_um=SOMA, settings=SMALL)
     assert capsys.readouterr().err == "", "control: silent unless asked"
 
