@@ -197,8 +197,7 @@ def _to_tops(height: np.ndarray, place: np.ndarray) -> np.ndarray:
 def _to_plateaus(values: np.ndarray, place: np.ndarray, shift: np.ndarray, grid: Grid) -> np.ndarray:
     """Return `shift`, or the way to the middle of the plateau that a place lies on, as in saturated cells."""
     near = _Around(values, place)
-    sides = [(-1, 0, 1) if n > 1 else (0,) for n in grid.shape]
-    block = np.stack([near(z, y, x) for z in sides[0] for y in sides[1] for x in sides[2]])
+    block = np.stack([near(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
     level = block.max(axis=0)
     window = np.asarray(grid.within(PLATEAU))
     for row in np.flatnonzero((block == level).sum(axis=0) >= PLATEAU_VOXELS):
