@@ -2,9 +2,9 @@
 
     python benchmarks/real_loop.py --real DIR [--rounds 4] [--labels 250] [--judge 753] [--out FILE.csv]
 
-`--real` is the folder that holds `cfos/` (README, "Real volumes"). Per round it prints the labels, the labels by
-category, F1 on the judging volume (one-to-one within 10 µm, missed detections counted) and the seconds of every
-step.
+`--real` is the folder that holds `cfos/` (README, "Real volumes"). Per round it prints the labels, the
+labels by category, F1 on the judging volume (one-to-one within 10 µm, missed detections counted) and the
+seconds of every step.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from cellkit.tables import positions_um
 
 VOLUMES = ("753", "969", "1147")
 VOXEL_UM = (6.0, 1.62, 1.62)
-DIAMETER_UM = 12.0
+DIAMETER_UM = 10.0
 WITHIN_UM = 10.0
 
 
@@ -76,15 +76,17 @@ def run(real: Path, judge: str, rounds: int, labels: int) -> list[dict]:
         study = make_study(Path(folder) / "study", real, judge)
         seconds: dict[str, float] = {}
         timed(seconds, "detect", detect, study, progress=False)
-        timed(seconds, "classify", classify, study)
-        records = [record(study, judge, 0, seconds) | {"brightness_f1": best_brightness(study, judge)}]
+        timed(seconds, "classify", classify, study, progress=False)
+        bar = best_brightness(study, judge)
+        print(f"judge {judge}: the best threshold on the detector's score reaches F1 {bar:.3f}", flush=True)
+        records = [record(study, judge, 0, seconds) | {"brightness_f1": bar}]
         for number in range(1, rounds + 1):
             seconds = {}
             queue = timed(seconds, "sample", draw_batch, study, str(number), n=labels, by="mixed")
             timed(seconds, "answer", answer_from_truth, study, queue, within_um=WITHIN_UM)
             before = study.labelled_candidates()
             network = timed(seconds, "retrain", retrain, study, name=f"net-{number}")
-            timed(seconds, "classify", classify, study, network.card.name)
+            timed(seconds, "classify", classify, study, network.card.name, progress=False)
             records.append(record(study, judge, number, seconds, before))
         return records
 

@@ -89,12 +89,14 @@ def _checked_column(column: pd.Series, kind: str, where: str) -> pd.Series:
             )
         return as_text == "true"
     numbers = pd.to_numeric(column, errors="coerce")
-    bad = ~np.isfinite(numbers.astype("float64")) & ~(numbers.isna() & column.isna() & may_be_empty)
-    if bad.any():
+    empty = numbers.isna() & column.isna() & may_be_empty
+    wrong = ~(numbers.astype("float64").abs() < np.inf) & ~empty
+    if wrong.any():
         raise ValueError(
-            f"{where} must be a finite number; row {_first(bad)} holds {column[bad].tolist()[0]!r}. Mend it."
+            f"{where} must be a finite number; row {_first(wrong)} holds {column[wrong].tolist()[0]!r}. "
+            "Mend it."
         )
-    return numbers.astype(kind)
+    return numbers.astype(np.dtype(kind))
 
 
 def _first(mask: pd.Series) -> int:
