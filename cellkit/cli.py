@@ -145,7 +145,7 @@ def _classify(options: argparse.Namespace) -> None:
     image = _open(options)
     check_inside(places, image.shape[2:], what=str(options.candidates))
     called = call_candidates(image, places, network=options.network, diameter_um=options.diameter_um)
-    write_table(called, options.out)
+    write_table(called.drop(columns="network"), options.out)
     print(f"{int(called['called'].sum())} of {len(called)} called {options.network}: {options.out}")
 
 

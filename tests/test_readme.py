@@ -1,0 +1,68 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import zarr
+
+from cellkit.cli import main
+
+
+def blocks(repository, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", (repository / "README.md").read_text(), re.M | re.S)
+
+
+@pytest.fixture
+def brain(tmp_path, monkeypatch):
+    """A folder with the images that the README speaks of: 12 round cells in noise."""
+    rng = np.random.default_rng(0)
+    volume = rng.normal(200, 10, (30, 120, 120))
+    z, y, x = np.ogrid[:30, :120, :120]
+    for centre in rng.uniform((4, 12, 12), (26, 108, 108), (12, 3)):
+        far = sum((step * (a - c)) ** 2 for a, c, step in zip((z, y, x), centre, (5, 2, 2), strict=True))
+        volume += 150 * np.exp(-far / (2 * 5.0**2))
+    signal = volume.astype(np.uint16)
+    ground = rng.normal(150, 10, signal.shape).astype(np.uint16)
+    for name, pixels in [("m1_signal", signal), ("m1_background", ground), ("brain", signal)]:
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    tifffile.imwrite(tmp_path / "autofluorescence.tif", ground)
+    group = zarr.create_group(tmp_path / "m2.ome.zarr", zarr_format=2)
+    group.create_array("0", data=signal, chunks=(8, 64, 64))
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    scale = [{"type": "scale", "scale": [5.0, 2.0, 2.0]}]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
+    ]
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_example_makes_a_study(brain, repository):
+    names = {}
+    exec(blocks(repository, "python")[0], names)
+    assert names["study"].names == ["m1", "m2"]
+    assert names["study"].image("m2").voxel_um == (5.0, 2.0, 2.0)
+
+
+def test_the_commands_detect_and_classify(brain, repository, capsys):
+    lines = blocks(repository, "sh")[2].replace("\\\n", " ").splitlines()
+    for line in lines[:2]:
+        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+    candidates = pd.read_csv(brain / "candidates.csv")
+    assert list(candidates) == ["z", "y", "x", "score", "diameter_um"]
+    assert candidates["score"].is_monotonic_decreasing and len(candidates) >= 12
+    calls = pd.read_csv(brain / "calls.csv")
+    assert list(calls) == [*candidates, "p", "called"]
+    assert len(calls) == len(candidates) and calls["p"].between(0, 1).all()
+
+
+def test_the_first_command_is_the_tour_and_the_second_the_tests(repository):
+    first, second = blocks(repository, "sh")[:2]
+    assert first.rstrip().endswith("cellkit tour")
+    assert second.rstrip().endswith("pytest -q")
+    for block in (first, second):
+        assert 'pip install --quiet -e ".[test]"' in block
