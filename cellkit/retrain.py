@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from cellkit.audits import SUPPLIED
+from cellkit.augment import AugmentSettings
 from cellkit.estimates import wilson
 from cellkit.labelled import ENOUGH_ANIMALS, Labelled, gather
 from cellkit.networks.calibration import calibrate, choose_threshold
@@ -23,6 +24,10 @@ from cellkit.networks.store import HISTORY, Network, load_network, save_network
 from cellkit.study import Study, fingerprint
 
 FOR_THRESHOLD = 3000
+ONE_MICROSCOPE = AugmentSettings(
+    contrast=0.2, offset=0.1, gamma=0.0, darkening=0.1, blur=0.1, noise=0.1, background_dropout=0.0
+)
+FINE_TUNING = FitSettings(epochs=40, patience=12, augment=ONE_MICROSCOPE)
 
 
 def retrain_head(study: Study, *, name: str | None = None, base: str = SUPPLIED) -> Network:
@@ -91,7 +96,7 @@ def retrain(
         Name or folder of the network to start from. The supplied one has seen none of the labels, so that the
         held-out ones are news to it; a network of the study may have learnt from them.
     settings : FitSettings, optional
-        Epochs, learning rate, augmentation.
+        Epochs, learning rate, augmentation; if left out, at most 40 epochs, varied as one microscope varies.
     on_epoch : callable, optional
         Called with each row of the history.
     stop : threading.Event, optional
@@ -107,7 +112,7 @@ def retrain(
     name = name or _next_name(study, "net", base)
     if name in study.networks():
         return load_network(name, study.folder / "networks")
-    settings = settings or FitSettings(seed=study.settings.seed)
+    settings = settings or replace(FINE_TUNING, seed=study.settings.seed)
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card)
     model, held_out = parent.model, labelled.on("validation")
