@@ -176,7 +176,8 @@ def answer_from_truth(
     ValueError
         If no truth is known for an image, or a row of the queue is no candidate of the study.
     """
-    rows = queue[[said == "" for said in answers_of(study, queue)]].reset_index(drop=True)
+    still_open = np.array([said == "" for said in answers_of(study, queue)], dtype=bool)
+    rows = queue[still_open].reset_index(drop=True)
     within_um = study.settings.diameter_um / 2 if within_um is None else within_um
     positive = pd.concat(
         [

@@ -224,6 +224,7 @@ def test_the_truth_leaves_alone_what_a_person_has_answered(study):
     annotate.answer(study, queue.head(5), "unsure", "ann")
     assert len(annotate.answer_from_truth(study, queue)) == 15
     assert len(annotate.answer_from_truth(study, queue)) == 0
+    assert len(annotate.answer_from_truth(study, queue.iloc[:0])) == 0, "nothing is open, nothing is asked"
     assert annotate.answers_of(study, queue)[:5] == ["unsure"] * 5
     table = study.labelled_candidates()
     assert table.loc[table["answer"] == "cell", "cell"].all()
