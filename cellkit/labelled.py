@@ -8,7 +8,7 @@ import pandas as pd
 from cellkit.cubes import cut_cubes
 from cellkit.networks.card import NetworkCard
 from cellkit.networks.fit import TrainingSet
-from cellkit.networks.splits import split_groups
+from cellkit.networks.splits import space_blocks, split_groups
 from cellkit.sampling import barred
 from cellkit.study import Study
 
@@ -18,9 +18,9 @@ ENOUGH_ANIMALS = 3
 class Labelled(NamedTuple):
     """Labels, one row each: their places, cubes and targets.
 
-    `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side`, `side` being
-    "train", "validation" or "gap"; `cubes` float32 (n, z, y, x, channel); `targets` (n,) 1 for the positive
-    class.
+    `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block`. `side`
+    is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is float32
+    (n, z, y, x, channel), `targets` (n,) 1 for the positive class.
     """
 
     places: pd.DataFrame
@@ -62,11 +62,11 @@ def gather(study: Study, card: NetworkCard) -> Labelled:
             "Label more: annotate.draw_batch(study, ...)."
         )
     several = places["animal"].nunique() >= ENOUGH_ANIMALS
-    side = split_groups(
-        places, targets, seed=study.settings.seed, by="animal" if several else "space",
-        cube_um=tuple(length * study.settings.diameter_um for length in card.cube.extent),
-    )  # fmt: skip
-    return Labelled(places.assign(side=side), _cubes(study, places, card), targets)
+    z, y, x = (length * study.settings.diameter_um for length in card.cube.extent)
+    by = "animal" if several else "space"
+    side = split_groups(places, targets, cube_um=(z, y, x), seed=study.settings.seed, by=by)
+    places = places.assign(side=side, block=space_blocks(places, (z, y, x)))
+    return Labelled(places, _cubes(study, places, card), targets)
 
 
 def _training_places(study: Study) -> pd.DataFrame:

@@ -55,12 +55,10 @@ def retrain_head(study: Study, *, name: str | None = None, base: str = SUPPLIED)
     labelled = gather(study, parent.card)
     embeddings = parent.scores(labelled.cubes).embeddings
     places, seed = labelled.places, study.settings.seed
-    groups = places["animal"] + (places[["z_um", "y_um", "x_um"]] // _block_um(study, parent)).astype(
-        str
-    ).sum(axis=1)
+    blocks = places["block"].to_numpy()
     taught = (places["side"] == "train").to_numpy()
-    judge = fit_head(embeddings[taught], labelled.targets[taught], None, groups.to_numpy()[taught], seed=seed)
-    head = fit_head(embeddings, labelled.targets, None, groups.to_numpy(), seed=seed)
+    judge = fit_head(embeddings[taught], labelled.targets[taught], None, blocks[taught], seed=seed)
+    head = fit_head(embeddings, labelled.targets, None, blocks, seed=seed)
     held_out = (places["side"] == "validation").to_numpy()
     logits = embeddings[held_out] @ judge.kernel + judge.bias
     slope, offset = calibrate(logits, labelled.targets[held_out])
@@ -68,10 +66,6 @@ def retrain_head(study: Study, *, name: str | None = None, base: str = SUPPLIED)
     card = replace(card, settings={"kind": "head", "strength": head.strength})
     card = replace(card, metrics=_metrics(expit(slope * logits + offset), labelled.targets[held_out]))
     return _save(study, replace_head(parent.model, head), card)
-
-
-def _block_um(study: Study, network: Network) -> float:
-    return 4 * max(network.card.cube.extent) * study.settings.diameter_um
 
 
 def retrain(

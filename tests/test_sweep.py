@@ -1,4 +1,5 @@
 import re
+import signal
 from _thread import interrupt_main
 from pathlib import Path
 
@@ -81,6 +82,15 @@ def test_a_stopped_sweep_goes_on_where_it_was(volume, stopped):
     assert third.reads == [], "control: all blocks are kept"
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C works as at a terminal, though a shell that starts tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_person_may_interrupt_at_any_time(volume, tmp_path):
     image = Watched(volume)
     calm, pressed = image.read, []

@@ -50,7 +50,7 @@ def split_groups(
     """
     several = places["animal"].nunique() > 1
     by = by or ("animal" if several else "space")
-    units = _blocks(places, cube_um) if by == "space" else pd.factorize(places["animal"])[0]
+    units = space_blocks(places, cube_um) if by == "space" else pd.factorize(places["animal"])[0]
     if len(np.unique(units)) < 2:
         where = "blocks of space" if by == "space" else "animals"
         raise ValueError(
@@ -63,7 +63,7 @@ def split_groups(
     return min(sides, key=lambda side: _cost(side, targets, share))
 
 
-def _blocks(places: pd.DataFrame, cube_um: ZYX) -> np.ndarray:
+def space_blocks(places: pd.DataFrame, cube_um: ZYX) -> np.ndarray:
     """Return the number of the block, four cubes wide, that each place of each image lies in."""
     edge = BLOCK_CUBES * np.asarray(cube_um)
     cells = np.floor(_positions(places) / edge).astype(np.int64)
