@@ -16,6 +16,8 @@ from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
 PLACE_UM = ["z_um", "y_um", "x_um"]
 CALLS = ["p", "called", "network"]
 SUPPLIED = "cells-0"
+REGION = "region"
+DRAW_ANOTHER = "review.draw_audit(study, name=...)"
 
 
 def frame_hashes(candidates: pd.DataFrame) -> dict[str, str]:
@@ -43,7 +45,7 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
     Raises
     ------
     ValueError
-        If there is no such audit, or its candidates were detected anew since.
+        If there is no such audit, or its candidates were detected anew or an image was replaced since.
     """
     if name not in study.audits():
         raise ValueError(
@@ -51,21 +53,40 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
             "Draw it with review.draw_audit(study), then answer it."
         )
     places, record = study.audit(name)
-    _check_frame(study, name, record)
+    check_audit(study, name, record)
     events = study.events()
     blind = current_labels(events[events["origin"] == "audit"], within_um=0.0)
     places = places.assign(answer=_answers_at(study, places, blind))
     return places.assign(now=_answers_at(study, places, study.labels())), record
 
 
-def _check_frame(study: Study, name: str, record: dict[str, Any]) -> None:
+def check_audit(study: Study, name: str, record: dict[str, Any]) -> None:
+    """Refuse an audit whose images were replaced, or whose candidates were detected anew, since it was drawn.
+
+    Raises
+    ------
+    ValueError
+        Names the first such image.
+    """
+    cure = f"Put the old one back, or draw an audit of another name: {DRAW_ANOTHER}."
+    drawn_on = record.get("images", {}).items()
+    replaced = [
+        image
+        for image, print_then in drawn_on
+        if image not in study.names or study.image_fingerprint(image) != print_then
+    ]
+    if replaced:
+        raise ValueError(
+            f"An audit measures the images that it was drawn on; {replaced[0]!r} was replaced since {name!r} "
+            f"was drawn, so its answers are about other pixels. {cure}"
+        )
     now = frame_hashes(study.candidates())
     changed = [image for image, drawn_from in record["frame"].items() if now.get(image) != drawn_from]
     if changed:
         raise ValueError(
             "An audit measures the candidates that it was drawn from; "
             f"{changed[0]!r} was detected anew since {name!r} was drawn. "
-            "Draw an audit of another name: review.draw_audit(study, name=...)."
+            f"Draw an audit of another name: {DRAW_ANOTHER}."
         )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from cellkit.disk import plain, read_json, write_frozen, write_json, writing
+from cellkit.disk import fingerprint, plain, read_frozen, read_json, write_frozen, write_json, writing
 from cellkit.images import Image, open_image
 from cellkit.intensities import Intensities, measure_intensities
 from cellkit.settings import FILE, ImageEntry, StudySettings, check_diameter
@@ -185,3 +186,56 @@ def write_audit(path: Path, places: pd.DataFrame, record: Mapping[str, Any]) -> 
             "Give 1 / the probability with which it was drawn."
         )
     write_frozen(path, places, dict(record))
+
+
+def read_audit(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read an audit: its first draw, the later ones in the folder beside it, and the weights of all together.
+
+    Returns
+    -------
+    tuple of DataFrame and dict
+        The places with `phase`, the number of their draw; the record of the first draw, with `strata` of all
+        draws together and their number `phases`.
+
+    Raises
+    ------
+    ValueError
+        If a file was changed since, or a draw before the last is missing.
+    """
+    places, record = read_frozen(path)
+    draws, before = [places.assign(phase=1)], path
+    for phase, file in enumerate(_later_draws(path), start=2):
+        more, said = read_frozen(file)
+        if said["after"] != fingerprint(before) or said["phase"] != phase:
+            raise ValueError(
+                f"The draws of an audit follow one another; {file} does not follow {before}. "
+                "Put back a copy of the original."
+            )
+        draws, before = [*draws, more.assign(phase=phase)], file
+    every = pd.concat(draws, ignore_index=True)
+    if len(draws) > 1:
+        sizes = {stratum: each["candidates"] for stratum, each in record["strata"].items()}
+        drawn = every["stratum"].value_counts()
+        record["strata"] = {
+            stratum: {"candidates": size, "places": int(drawn[stratum])} for stratum, size in sizes.items()
+        }
+        every["weight"] = every["stratum"].map(sizes) / every["stratum"].map(drawn)
+    return every, record | {"phases": len(draws)}
+
+
+def extend_audit_file(folder: Path, name: str, places: pd.DataFrame, record: Mapping[str, Any]) -> None:
+    """Freeze a further draw of an audit beside the earlier ones, tied to the last of them by its hash."""
+    path = folder / "audits" / f"{name}.json"
+    before = [path, *_later_draws(path)][-1]
+    said = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **record, "after": fingerprint(before)}
+    write_audit(path.with_suffix("") / f"{record['phase']}.json", places, said)
+
+
+def audit_frame_file(folder: Path, name: str) -> Path:
+    """Return where the candidates that an audit was drawn from are kept."""
+    return folder / "audits" / name / "frame.parquet"
+
+
+def _later_draws(path: Path) -> list[Path]:
+    files = (folder := path.with_suffix("")).glob("*.json") if path.with_suffix("").is_dir() else ()
+    return [folder / f"{n}.json" for n in sorted(int(file.stem) for file in files if file.stem.isdigit())]

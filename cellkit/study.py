@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cellkit import holdings
-from cellkit.disk import fingerprint, read_frozen, write_text, writing
+from cellkit.disk import fingerprint, write_text, writing
 from cellkit.images import Image
 from cellkit.intensities import Intensities
 from cellkit.ledger import Ledger, current_labels, read_events
@@ -274,7 +274,7 @@ class Study:
         if name not in self.audits():
             there = ", ".join(self.audits()) or "none"
             raise ValueError(f"An audit must be drawn before it is read; got {name!r}, of {there}. Draw it.")
-        return read_frozen(self._audit_file(name))
+        return holdings.read_audit(self._audit_file(name))
 
     def audits(self) -> list[str]:
         """Return the names of the audits, sorted."""

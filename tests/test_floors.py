@@ -26,6 +26,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["networks.fit", "networks.predict"],
     ["networks"],
     ["sampling", "audits"],
+    ["drawing"],
     ["batches", "balance", "labelled", "assessment"],
     ["detect", "review", "annotate", "retrain", "reassess"],
     ["plots"],

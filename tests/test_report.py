@@ -14,7 +14,7 @@ def called_by_two(folder, monkeypatch, **settings):
     intensities = type(study).intensities
     second_network(monkeypatch, study)
     monkeypatch.setattr(type(study), "intensities", intensities)
-    draw_audit(study, 200)
+    draw_audit(study, 300)
     answer(study, audit_queue(study))
     return study
 
@@ -48,7 +48,7 @@ def test_the_numbers_are_beside_the_page_as_json(study, page):
     assert said["verdict"].startswith("net-b is better than net-a by ")
     assert [row["animal"] for row in said["counts"]] == ["animal-1", "animal-2", "animal-3", "all"]
     basis = said["rests_on"]
-    assert basis["labels_by_origin"] == {"audit": 200}
+    assert basis["labels_by_origin"] == {"audit": 300}
     assert set(basis["images"]) == set(study.names)
     assert basis["versions"]["cellkit"]
 

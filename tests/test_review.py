@@ -1,9 +1,21 @@
+import re
+
 import numpy as np
 import pytest
 from made_up import answer, make_study, second_network, truth_at
 
 from cellkit.audits import call_places, measured, newest_network, read_audit
-from cellkit.review import audit_queue, barred, category_table, draw_audit, errors
+from cellkit.disk import read_json, write_json
+from cellkit.reassess import counts
+from cellkit.review import (
+    audit_queue,
+    barred,
+    category_table,
+    draw_audit,
+    errors,
+    extend_audit,
+    plan_audit,
+)
 from cellkit.sampling import QUEUE_COLUMNS, draw
 
 
@@ -20,6 +32,164 @@ def test_an_audit_is_drawn_once_and_never_again(study):
     assert record["seed"] == study.settings.seed
     assert sum(stratum["candidates"] for stratum in record["strata"].values()) == len(study.candidates())
     assert sum(stratum["places"] for stratum in record["strata"].values()) == 120
+
+
+def test_an_audit_can_be_extended_and_keeps_its_places_and_answers(study):
+    first = draw_audit(study, 120)
+    answer(study, audit_queue(study))
+    both = extend_audit(study, 80, animals=["animal-3"])
+    assert len(both) == 200
+    assert both["phase"].value_counts().to_dict() == {1: 120, 2: 80}
+    same = [name for name in first if name != "weight"]
+    assert both.head(120)[same].equals(first[same])
+    assert set(both.loc[both["phase"] == 2, "role"]) == {"judge"}
+    assert both["weight"].sum() == pytest.approx(len(study.candidates()))
+    assert draw_audit(study, 120).equals(both)
+    queue = audit_queue(study)
+    assert len(queue) == 80
+    answer(study, queue)
+    third = extend_audit(study, 40)
+    assert set(third.loc[third["phase"] == 3, "role"]) == {"train", "judge"}
+    record = study.audit("audit")[1]
+    assert record["phases"] == 3
+    assert sum(stratum["places"] for stratum in record["strata"].values()) == 240
+
+
+def test_an_audit_is_extended_from_its_own_strata_whatever_networks_say_now(study):
+    draw_audit(study, 120)
+    for name in study.names:
+        table = study.candidates(name)
+        study.save_candidates(name, table.assign(p=1 - table["p"]), made_by={"network": "net-b"})
+    both = extend_audit(study, 100)
+    size = both.groupby("stratum")["weight"].sum()
+    assert size.to_dict() == pytest.approx(
+        {name: stratum["candidates"] for name, stratum in study.audit("audit")[1]["strata"].items()}
+    )
+    assert (both["p"].between(0.01, 0.1) == both["stratum"].str.endswith("p 0.01 to 0.1")).all()
+
+
+def test_an_extension_narrows_the_interval_and_holds_the_truth(tmp_path):
+    study = make_study(tmp_path / "study", n=1500)
+    draw_audit(study, 150)
+    answer(study, audit_queue(study))
+    before = counts(study, "net-a").set_index("animal").loc["all"]
+    extend_audit(study, 600)
+    answer(study, audit_queue(study))
+    after = counts(study, "net-a").set_index("animal").loc["all"]
+    assert after["high"] - after["low"] < 0.75 * (before["high"] - before["low"])
+    assert after["low"] <= study.candidates()["cell"].sum() <= after["high"]
+
+
+def test_a_draw_of_an_audit_that_was_changed_is_refused(study):
+    draw_audit(study, 60)
+    folder = study.folder / "audits"
+    extend_audit(study, 20)
+    extend_audit(study, 20)
+    second = folder / "audit" / "2.json"
+    kept = second.read_bytes()
+    second.write_bytes(kept.replace(b'"phase": 2', b'"phase": 3'))
+    with pytest.raises(ValueError, match=r"^A frozen file must be as it was written; .*2\.json was .*$"):
+        read_audit(study)
+    second.unlink()
+    message = (
+        rf"^The draws of an audit follow one another; {folder}/audit/3\.json does not follow "
+        rf"{folder}/audit\.json\. Put back a copy of the original\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_audit(study)
+    second.write_bytes(kept)
+    assert len(read_audit(study)[0]) == 100, "control"
+
+
+def test_an_extension_that_cannot_be_is_refused(study):
+    with pytest.raises(
+        ValueError, match=r"^An audit must be drawn before it is read; got 'audit', of none\. .*$"
+    ):
+        extend_audit(study, 10)
+    draw_audit(study, 60)
+    message = (
+        r"^An audit is extended by places that are not in it yet; got n = 0 of \d+ left\. "
+        r"Ask for fewer, or answer the ones there are\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        extend_audit(study, 0)
+    message = (
+        r"^An audit is extended in its own animals, animal-1, animal-2, animal-3; got 'animal-9'\. "
+        r"Choose among them\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        extend_audit(study, 10, animals=["animal-9"])
+    (study.folder / "audits" / "audit" / "frame.parquet").unlink()
+    message = (
+        r"^An audit is extended from the candidates it was drawn from; frame\.parquet of 'audit' is not "
+        r"there\. Put back a copy, or draw another audit: review\.draw_audit\(study, name=\.\.\.\)\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        extend_audit(study, 10)
+
+
+def test_how_large_an_audit_must_be_is_said_before_it_is_drawn(tmp_path):
+    study = make_study(tmp_path / "study", n=3000)
+    plan, wide = plan_audit(study, 0.1), plan_audit(study, 0.2)
+    assert wide.n < plan.n < 1000
+    assert plan.half_width <= 0.11
+    assert plan.sentence.startswith("For ± 10% on about ")
+    assert plan.sentence.split(" cells (")[0].endswith(f"{study.candidates()['p'].sum():,.0f}")
+    assert study.audits() == []
+    draw_audit(study, plan.n)
+    answer(study, audit_queue(study))
+    found = counts(study, "net-a").set_index("animal").loc["all"]
+    assert (found["high"] - found["low"]) / 2 / found["corrected"] == pytest.approx(0.1, abs=0.04)
+    assert repr(plan) == plan.sentence
+    small = plan_audit(make_study(tmp_path / "small", n=100), 0.001)
+    assert re.fullmatch(
+        r"Even 300 answers give only ± \d+\.\d%, wished ± 0\.1%: there are about \d+ cells \(\d+ called\)\.",
+        small.sentence,
+    ), "only a third may be barred in animals that train"
+    with pytest.raises(ValueError, match=r"^A half-width lies between 0 and 1; got 10\. 0\.1 is .* side\.$"):
+        plan_audit(study, 10)
+
+
+def test_an_audit_of_an_image_that_was_replaced_measures_nothing(study):
+    draw_audit(study, 60)
+    answer(study, audit_queue(study))
+    path = study.folder / "animal-2.npy"
+    pixels = np.load(path)
+    np.save(path, pixels + 1)
+    message = (
+        r"^An audit measures the images that it was drawn on; 'animal-2' was replaced since 'audit' was "
+        r"drawn, so its answers are about other pixels\. Put the old one back, or draw an audit of another "
+        r"name: review\.draw_audit\(study, name=\.\.\.\)\.$"
+    )
+    for measure in (read_audit, audit_queue, counts):
+        with pytest.raises(ValueError, match=message):
+            measure(study)
+    with pytest.raises(ValueError, match=message):
+        extend_audit(study, 10)
+    np.save(path, pixels)
+    assert len(read_audit(study)[0]) == 60, "control: the old image is back"
+
+
+def test_a_rewritten_audit_is_refused_by_its_hash(study):
+    draw_audit(study, 60)
+    file = study.folder / "audits" / "audit.json"
+    frozen = read_json(file, what="audit")
+    frozen["record"]["seed"] += 1
+    write_json(file, frozen)
+    with pytest.raises(ValueError, match=r"^A frozen file must be as it was written; .* changed since: .*$"):
+        read_audit(study)
+
+
+def test_places_are_spread_over_the_regions_that_candidates_have(tmp_path):
+    study = make_study(tmp_path / "study", animals=(("animal-1", "judge"),), n=2000)
+    table = study.candidates()
+    north = table["y"] > 90
+    table["region"] = np.where(north, "north", "south")
+    study.save_candidates("animal-1", table, made_by={"network": "net-a"})
+    places = draw_audit(study, 400, random_share=0.0)
+    counted = places.groupby("region")["weight"].sum()
+    assert counted["north"] == pytest.approx(north.sum(), rel=0.12)
+    assert extend_audit(study, 50)["region"].isin(["north", "south"]).all()
 
 
 def test_the_same_study_draws_the_same_audit_and_another_seed_another(tmp_path):

@@ -348,9 +348,9 @@ def test_an_audit_is_frozen(study):
     )
     study.save_audit("audit", places, {"seed": 7, "n": np.int64(4), "strata": ("a", "b")})
     got, record = open_study(study.folder).audit()
-    pd.testing.assert_frame_equal(got, places, check_dtype=False)
+    pd.testing.assert_frame_equal(got, places.assign(phase=1), check_dtype=False)
     assert got.dtypes["frame"] == "int64"
-    assert record | {"at": ""} == {"at": "", "seed": 7, "n": 4, "strata": ["a", "b"]}
+    assert record | {"at": ""} == {"at": "", "seed": 7, "n": 4, "strata": ["a", "b"], "phases": 1}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["at"])
     assert study.audits() == ["audit"]
     path = study.folder / "audits" / "audit.json"
