@@ -1,5 +1,7 @@
 """The screens without a browser: messages in, messages out, and the labels on disk."""
 
+import asyncio
+import json
 import threading
 
 import numpy as np
@@ -344,6 +346,49 @@ def test_interrupting_the_wait_for_a_result_stops_the_training(monkeypatch):
     assert monitor.result() < 10**6
 
 
+def test_awaiting_a_training_leaves_the_event_loop_free_until_it_returns():
+    async def notebook(monitor):
+        waits = asyncio.ensure_future(asyncio.wait_for(monitor, 20))
+        await asyncio.sleep(0.05)
+        assert monitor.state == "running", "control: it is not over before it is stopped"
+        monitor._handle_custom_msg({"op": "stop"}, [])
+        return await waits
+
+    assert 0 < asyncio.run(notebook(TrainingMonitor(training, 10**6, wait=0.01))) < 10**6
+
+
+def test_cancelling_what_awaits_a_training_stops_it_and_keeps_what_it_returns():
+    async def notebook(monitor):
+        waits = asyncio.ensure_future(monitor._ended())
+        await asyncio.sleep(0.05)
+        waits.cancel()
+        return await waits
+
+    assert asyncio.run(notebook(TrainingMonitor(training, 10**6, wait=0.01))) < 10**6
+
+
+def test_the_histories_of_former_networks_are_drawn_behind_the_curves(study):
+    table = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5], "val_loss": [1.0, np.nan], "val_f1": [0.1, 0.2]})
+    for name in ("net-1", "net-2"):
+        folder = study.network_folder(name)
+        folder.mkdir(parents=True)
+        table.to_csv(folder / "history.csv", index=False)
+        (folder / "card.json").write_text(json.dumps(card(name)))
+
+    def train(study, *, name, on_epoch, stop):
+        return name
+
+    monitor = TrainingMonitor(train, study, name="net-2")
+    assert monitor.result() == "net-2"
+    assert list(monitor.former) == ["net-1"], "the network that is trained is not one of the former"
+    drawn = Listener(monitor).say("ready")["former"]
+    assert [row["val_loss"] for row in drawn[0]["rows"]] == [1.0, None]
+
+
+def card(name):
+    return {"name": name, "made_at": f"2026-01-0{name[-1]}T00:00:00+00:00", "sha256": name}
+
+
 def test_the_browser_hears_at_most_twice_a_second_of_a_training():
     heard = []
 
@@ -352,7 +397,7 @@ def test_the_browser_hears_at_most_twice_a_second_of_a_training():
             heard.append(message)
 
     Counted(training, 200, wait=0.001).result()
-    assert len(heard) <= 3
+    assert len(heard) <= 4, "the start, the wait, half a second, the end"
     assert len(heard[-1]["rows"]) == 200, "control: the last message holds all"
 
 

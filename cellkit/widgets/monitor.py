@@ -1,20 +1,29 @@
 """Watch a training: curves that grow, and a Stop that keeps the best network."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 
+from cellkit.retrain import history
+from cellkit.study import Study
 from cellkit.widgets.screen import Handler, Screen, front_end
 
 PAUSE_S = 0.5  # between two messages to the browser, at least
-SHOWN = ("epoch", "loss", "val_loss", "f1", "val_f1", "seconds")
+POLL_S = 0.1
+SHOWN = ("epoch", "loss", "val_loss", "f1", "val_f1", "learning_rate", "seconds")
+FORMER = 4
 
 
 class TrainingMonitor(Screen):
     """Run a training in the background and show its curves; other cells and screens stay alive.
+
+    ``network = await monitor`` waits for the end in a cell of a notebook: Stop and all screens answer
+    meanwhile. `result` waits where there is no event loop.
 
     Parameters
     ----------
@@ -27,6 +36,8 @@ class TrainingMonitor(Screen):
     ----------
     state : str
         "running", "stopping", "done" or "failed".
+    former : dict of str to DataFrame
+        Histories of former networks, drawn behind the curves; the newest of the study if left as they are.
     """
 
     _esm = front_end("monitor.js")
@@ -37,6 +48,8 @@ class TrainingMonitor(Screen):
         self._result: Any = None
         self._stop, self._told = threading.Event(), 0.0
         self._epochs = getattr(settings.get("settings"), "epochs", None)
+        self._held = False
+        self.former = former_histories(arguments, without=settings.get("name"))
         super().__init__()
         work = (train, arguments, settings | {"on_epoch": self._on_epoch, "stop": self._stop})
         self._thread = threading.Thread(target=self._run, args=work, daemon=True, name="training")
@@ -57,14 +70,39 @@ class TrainingMonitor(Screen):
 
         Interrupting the wait (the notebook's stop button) ends the training and keeps the best epoch so far.
         """
+        self._hold(True)
         try:
             self._thread.join()
         except KeyboardInterrupt:
             self.stop()
             self._thread.join()
+        finally:
+            self._hold(False)
+        return self._outcome()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait as `result` does, but let the kernel answer the screens meanwhile."""
+        return self._ended().__await__()
+
+    async def _ended(self) -> Any:
+        try:
+            while self._thread.is_alive():
+                await asyncio.sleep(POLL_S)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            self.stop()
+            self._thread.join()
+        return self._outcome()
+
+    def _outcome(self) -> Any:
         if self.error is not None:
             raise self.error
         return self._result
+
+    def _hold(self, held: bool) -> None:
+        """Tell the screen whether a cell waits and keeps the kernel from answering."""
+        self._held = held
+        if self._thread.is_alive():
+            self._show()
 
     def handlers(self) -> dict[str, Handler]:
         """Return what answers each op."""
@@ -97,9 +135,29 @@ class TrainingMonitor(Screen):
             {
                 "op": "curves",
                 "state": self.state,
-                "rows": [{key: row.get(key) for key in SHOWN} for row in self._rows],
+                "rows": [_shown(row) for row in self._rows],
                 "epochs": self._epochs,
                 "name": str(name),
                 "error": str(self.error or ""),
+                "held": self._held,
+                "former": [
+                    {"name": name, "rows": [_shown(row) for row in table.to_dict("records")]}
+                    for name, table in self.former.items()
+                ],
             }
         )
+
+
+def former_histories(arguments: tuple, *, without: str | None = None) -> dict[str, pd.DataFrame]:
+    """Return the histories of the newest networks of the study among these arguments, oldest first."""
+    study = next((each for each in arguments if isinstance(each, Study)), None)
+    found: dict[str, pd.DataFrame] = {}
+    for name in study.networks() if study is not None else []:
+        with suppress(FileNotFoundError):  # of some only the head was trained
+            found |= {name: history(study, name)} if name != without else {}
+    return dict(list(found.items())[-FORMER:])
+
+
+def _shown(row: Mapping[Any, Any]) -> dict[str, float | None]:
+    """Return what is drawn of a row of a history; a number that is none is left empty, as JSON has none."""
+    return {key: float(row[key]) if pd.notna(row.get(key)) else None for key in SHOWN}

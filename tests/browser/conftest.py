@@ -44,10 +44,8 @@ OPTIONS = [
     "--LabApp.expose_app_in_browser=True",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 ]
-RUN_ALL = """async () => {
-    await window.jupyterapp.shell.currentWidget.sessionContext.ready;
-    await window.jupyterapp.commands.execute('notebook:run-all-cells');
-}"""
+READY = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }"
+RUN_ALL = "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +122,7 @@ def page(lab, browser):
 def run(lab, page):
     """Write a notebook with these cells, open it and run it; without cells, open the one that is there."""
 
-    def run(name, *cells):
+    def run(name, *cells, after=RUN_ALL):
         if cells:
             book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
             book.metadata["kernelspec"] = {
@@ -136,7 +134,8 @@ def run(lab, page):
         page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
         page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-Cell", timeout=60_000)
         page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context?.isReady")
-        page.evaluate(RUN_ALL)
+        page.evaluate(READY)
+        page.evaluate(after)
         return page
 
     return run

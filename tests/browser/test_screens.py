@@ -13,6 +13,7 @@ pytestmark = pytest.mark.browser
 OPEN = "from cellkit.study import open_study\nstudy = open_study('{name}')"
 CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
 RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+RUN_WITHOUT_WAITING = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
 DARK = "() => window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
 
 
@@ -167,3 +168,17 @@ def test_a_box_opens_a_batch_while_a_training_goes_on_until_it_is_stopped(lab, r
     monitor.get_by_role("button", name="stop").click()
     expect(monitor).to_have_attribute("data-state", "done")
     assert page.evaluate("() => document.body.dataset.jpThemeLight") == "false"
+
+
+@pytest.mark.parametrize("wait", ["await monitor", "monitor.result()"])
+def test_stop_reaches_a_training_while_a_cell_waits_for_it(run, page, wait):
+    run(f"wait-{len(wait)}.ipynb", TRAIN, f"print('network', {wait})", after=RUN_WITHOUT_WAITING)
+    monitor = screen(page, "monitor")
+    busy = page.locator(".jp-InputPrompt", has_text="[*]")
+    expect(busy).to_have_count(1)
+    expect(monitor).not_to_have_attribute("data-epochs", "0")
+    monitor.focus()
+    page.keyboard.press("s")
+    expect(monitor).to_have_attribute("data-state", "done")
+    expect(page.locator(".jp-OutputArea-output", has_text="network None")).to_have_count(1)
+    expect(busy).to_have_count(0)
