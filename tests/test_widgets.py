@@ -368,7 +368,9 @@ def test_cancelling_what_awaits_a_training_stops_it_and_keeps_what_it_returns():
 
 
 def test_the_histories_of_former_networks_are_drawn_behind_the_curves(study):
-    table = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5], "val_loss": [1.0, np.nan], "val_f1": [0.1, 0.2]})
+    table = pd.DataFrame(
+        {"epoch": [1, 2], "loss": [1.0, 0.5], "val_loss": [1.0, np.nan], "val_f1": [0.1, 0.2]}
+    )
     for name in ("net-1", "net-2"):
         folder = study.network_folder(name)
         folder.mkdir(parents=True)
