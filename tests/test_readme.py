@@ -10,6 +10,7 @@ import tifffile
 import zarr
 
 from cellkit.cli import main
+from cellkit.detect import detect
 
 
 def blocks(repository, language):
@@ -46,6 +47,14 @@ def test_the_example_makes_a_study(brain, repository):
     exec(blocks(repository, "python")[0], names)
     assert names["study"].names == ["m1", "m2"]
     assert names["study"].image("m2").voxel_um == (5.0, 2.0, 2.0)
+
+
+def test_points_go_to_cellfinder_and_back(brain, repository):
+    names = {}
+    exec(blocks(repository, "python")[0], names)
+    detect(names["study"], progress=False)
+    exec(blocks(repository, "python")[1], names)
+    assert len(names["read_points"]("m1_cells.yml")) == len(names["study"].candidates("m1"))
 
 
 def test_the_commands_detect_and_classify(brain, repository, capsys):

@@ -1,0 +1,1 @@
+"""Other programs' files: one or more modules a program, named after it."""
