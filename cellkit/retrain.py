@@ -1,10 +1,8 @@
 """Learn: labels -> a new network, by its last layer in seconds or by all its layers in minutes."""
 
-import threading
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -16,8 +14,9 @@ from cellkit.estimates import wilson
 from cellkit.labelled import ENOUGH_ANIMALS, Labelled, gather
 from cellkit.networks.calibration import calibrate, choose_threshold
 from cellkit.networks.card import NetworkCard
+from cellkit.networks.checkpoint import discard
 from cellkit.networks.engines import compile_engine
-from cellkit.networks.fit import FitSettings, fit
+from cellkit.networks.fit import FitSettings, Watch, fit
 from cellkit.networks.heads import fit_head, replace_head
 from cellkit.networks.predict import predict
 from cellkit.networks.store import HISTORY, Network, load_network, save_network
@@ -30,7 +29,7 @@ ONE_MICROSCOPE = AugmentSettings(
 FINE_TUNING = FitSettings(epochs=40, patience=12, augment=ONE_MICROSCOPE)
 
 
-def retrain_head(study: Study, *, name: str | None = None, base: str = SUPPLIED) -> Network:
+def retrain_head(study: Study, *, name: str | None = None, base: str | Path = SUPPLIED) -> Network:
     """Teach the last layer of a network all labels that may train: seconds, between two batches.
 
     Parameters
@@ -40,7 +39,7 @@ def retrain_head(study: Study, *, name: str | None = None, base: str = SUPPLIED)
     name : str, optional
         Of the new network; one of that name that is there is opened, not made again. Without a name, the
         newest is opened if the labels are still the same, else the next of "head-1", "head-2", ... is made.
-    base : str
+    base : str or Path
         Name or folder of the network whose other layers are kept.
 
     Raises
@@ -48,7 +47,7 @@ def retrain_head(study: Study, *, name: str | None = None, base: str = SUPPLIED)
     ValueError
         As `gather`.
     """
-    name = name or _next_name(study, "head", base)
+    name = name or _next_name(study, "head", str(base))
     if name in study.networks():
         return load_network(name, study.folder / "networks")
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
@@ -72,12 +71,14 @@ def retrain(
     study: Study,
     *,
     name: str | None = None,
-    base: str = SUPPLIED,
+    base: str | Path = SUPPLIED,
     settings: FitSettings | None = None,
-    on_epoch: Callable[[dict[str, Any]], Any] | None = None,
-    stop: threading.Event | None = None,
+    **watch: Unpack[Watch],
 ) -> Network:
     """Teach all layers of a network all labels that may train: minutes; interrupted, it keeps the best epoch.
+
+    Killed at any moment, even by the machine, and called again, it goes on from the last epoch and ends with
+    the very network that it would have made: checkpoints lie in the network's folder until it is saved.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def retrain(
     name : str, optional
         Of the new network; one of that name that is there is opened, not trained again. Without a name, the
         newest is opened if the labels are still the same, else the next of "net-1", "net-2", ... is made.
-    base : str
+    base : str or Path
         Name or folder of the network to start from. The supplied one has seen none of the labels, so that the
         held-out ones are news to it; a network of the study may have learnt from them.
     settings : FitSettings, optional
@@ -103,52 +104,95 @@ def retrain(
     RuntimeError
         If the loss is no longer finite, or training was stopped before one epoch was over.
     """
-    name = name or _next_name(study, "net", base)
+    name = name or _next_name(study, "net", str(base))
     if name in study.networks():
         return load_network(name, study.folder / "networks")
     settings = settings or replace(FINE_TUNING, seed=study.settings.seed)
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
+    return _train(study, name, parent, settings, **watch)
+
+
+def continue_training(
+    study: Study,
+    of: str,
+    *,
+    epochs: int = 10,
+    learning_rate: float | None = None,
+    name: str | None = None,
+    **watch: Unpack[Watch],
+) -> Network:
+    """Teach a finished network of the study more epochs, on all labels that may train by now.
+
+    The result is a network of its own; its history holds both trainings. The weights to start from stay in
+    the race: if no epoch is better on the held-out labels, they are kept.
+
+    Parameters
+    ----------
+    of : str
+        One of the study's networks of which all layers were trained.
+    epochs : int
+        More epochs, at most.
+    learning_rate : float, optional
+        Reached anew after a warm-up; that of the first training if left out.
+    name : str, optional
+        Of the new network, as in `retrain`, `on_epoch` and `stop` too.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such network, or only its head was retrained.
+    ValueError, RuntimeError
+        As `retrain`.
+    """
+    name = name or _next_name(study, "net", of)
+    if name in study.networks():
+        return load_network(name, study.folder / "networks")
+    earlier = history(study, of)
+    parent = load_network(of, study.folder / "networks", task=study.settings.task)
+    first = settings_of(parent.card)
+    settings = replace(first, epochs=epochs, learning_rate=learning_rate or first.learning_rate)
+    return _train(study, name, parent, settings, earlier=earlier, **watch)
+
+
+def settings_of(card: NetworkCard) -> FitSettings:
+    """Return how all layers of a network were trained, from its card."""
+    said = {field.name: card.settings[field.name] for field in fields(FitSettings)}
+    return FitSettings(**said | {"augment": AugmentSettings(**said["augment"])})
+
+
+def _train(
+    study: Study, name: str, parent: Network, settings: FitSettings,
+    *, earlier: pd.DataFrame | None = None, **watch: Unpack[Watch],
+) -> Network:  # fmt: skip
+    """Gather the labels, teach, calibrate and save; checkpoints lie in the network's folder meanwhile."""
+    checkpoint = study.network_folder(name) / "checkpoint"
     labelled = gather(study, parent.card)
     model, held_out = parent.model, labelled.on("validation")
-    history = _teach(model, labelled, settings, on_epoch, stop)
-    logits = compile_engine(model)(held_out.cubes).logits
-    share = float(labelled.on("train").targets.mean())
-    keep = (1.0, float(logit(share) - logit(settings.balance)) if settings.balance else 0.0)
-    slope, offset = calibrate(logits, held_out.targets, keep=keep)
-    card = _card(study, parent, labelled, name, slope, offset)
-    card = replace(
-        card,
-        settings={"kind": "all layers"} | asdict(settings),
-        metrics=_metrics(expit(slope * logits + offset), held_out.targets),
-    )
-    return _save(study, model, card, history=history)
-
-
-def _teach(
-    model: Any,
-    labelled: Labelled,
-    settings: FitSettings,
-    on_epoch: Callable | None,
-    stop: threading.Event | None,
-) -> pd.DataFrame:
+    sides = labelled.on("train"), held_out
     rows: list[dict[str, Any]] = []
-
-    def note(row: dict[str, Any]) -> None:
-        rows.append(row)
-        if on_epoch is not None:
-            on_epoch(row)
-
-    sides = labelled.on("train"), labelled.on("validation")
+    on_epoch = watch.get("on_epoch") or (lambda row: None)
+    watch["on_epoch"] = lambda row: (rows.append(row), on_epoch(row))
     try:
-        history = fit(model, *sides, settings=settings, on_epoch=note, stop=stop)
+        taught = fit(model, *sides, settings=settings, earlier=earlier, checkpoint=checkpoint, **watch)
     except KeyboardInterrupt:
-        history = pd.DataFrame(rows)
-    if history.empty:
+        taught = pd.DataFrame(rows)
+    if len(taught) == (0 if earlier is None else len(earlier)):
         raise RuntimeError(
             "A network is kept from the first epoch on; training was stopped before one was over. "
             "Start it again."
         )
-    return history
+    logits = compile_engine(model)(held_out.cubes).logits
+    share = float(labelled.on("train").targets.mean())
+    keep = (1.0, float(logit(share) - logit(settings.balance)) if settings.balance else 0.0)
+    slope, offset = calibrate(logits, held_out.targets, keep=keep)
+    card = replace(
+        _card(study, parent, labelled, name, slope, offset),
+        settings={"kind": "all layers"} | asdict(settings),
+        metrics=_metrics(expit(slope * logits + offset), held_out.targets),
+    )
+    network = _save(study, model, card, history=taught)
+    discard(checkpoint)
+    return network
 
 
 def _next_name(study: Study, kind: str, base: str) -> str:

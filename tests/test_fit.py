@@ -19,7 +19,8 @@ from cellkit.networks import (
 )
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.engines import compile_engine
-from cellkit.networks.fit import HISTORY, _order
+from cellkit.networks.fit import HISTORY
+from cellkit.networks.stream import draw_order
 
 SHAPE = (4, 8, 8)
 SMALL = ClassifierSettings(stem=8, widths=(16,), embedding=8)
@@ -100,11 +101,11 @@ def test_the_loss_in_the_history_is_the_evaluated_one_and_weighs_the_classes_by_
 
 def test_a_balanced_stream_shows_each_class_by_its_share_and_each_label_about_as_often():
     targets = (np.arange(100) < 10).astype(int)
-    order = _order(targets, FitSettings(balance=0.5), np.random.default_rng(0))
+    order = draw_order(targets, FitSettings(balance=0.5), np.random.default_rng(0))
     assert targets[order].sum() == 50 and len(order) == 100
     assert set(np.bincount(order, minlength=100)[:10]) == {5}
     assert set(np.bincount(order, minlength=100)[10:]) <= {0, 1}
-    plain = _order(targets, FitSettings(balance=None), np.random.default_rng(0))
+    plain = draw_order(targets, FitSettings(balance=None), np.random.default_rng(0))
     assert sorted(plain) == list(range(100)), "control: without balance each label once"
 
 

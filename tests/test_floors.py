@@ -20,6 +20,8 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["synthetic", "formats"],
     ["networks.backend"],
     ["networks.architectures", "networks.calibration", "networks.splits", "networks.heads"],
+    ["networks.course", "networks.checkpoint"],
+    ["networks.stream"],
     ["networks.card", "networks.engines"],
     ["networks.safe"],
     ["networks.store"],

@@ -9,7 +9,7 @@ from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.card import NetworkCard
 from cellkit.networks.fit import FitSettings
 from cellkit.networks.store import load_network, save_network
-from cellkit.retrain import history, retrain, retrain_head
+from cellkit.retrain import continue_training, history, retrain, retrain_head
 from cellkit.study import Study, create_study, open_study
 
 VOXEL_UM = (5.0, 2.0, 2.0)
@@ -170,6 +170,54 @@ def test_an_interrupt_during_training_keeps_the_best_epoch(study):
 
     retrain(study, name="net-1", base="base", settings=QUICK, on_epoch=interrupt)
     assert len(history(study, "net-1")) == 2
+
+
+def test_a_training_that_was_cut_off_goes_on_and_is_no_network_meanwhile(study, monkeypatch):
+    tell(study)
+    through = retrain(study, name="net-1", base="base", settings=QUICK)
+
+    def cut_off(row):
+        if row["epoch"] == 3:
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        retrain(study, name="net-2", base="base", settings=QUICK, on_epoch=cut_off)
+    assert len(list((study.folder / "networks" / "net-2" / "checkpoint").glob("epoch-*.npz"))) == 2
+    assert study.networks() == ["base", "net-1"]
+    seen = []
+    again = retrain(study, name="net-2", base="base", settings=QUICK, on_epoch=seen.append)
+    assert [row["epoch"] for row in seen] == [1, 2, 3]
+    for old, new in zip(through.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert again.card.threshold == through.card.threshold
+    assert sorted(path.name for path in again.folder.iterdir()) == [
+        "card.json", "history.csv", "network.keras",
+    ]  # fmt: skip
+
+
+def test_a_finished_network_is_taught_more_epochs_at_the_rate_that_is_asked(study):
+    tell(study)
+    retrain(study, name="net-1", base="base", settings=QUICK)
+    more = continue_training(study, "net-1", epochs=2, learning_rate=1e-4, name="net-2")
+    assert history(study, "net-2")["epoch"].tolist() == [1, 2, 3, 4, 5]
+    assert 0 < history(study, "net-2")["learning_rate"].iloc[3:].max() <= 1e-4
+    assert more.card.parents[-1].startswith("net-1 (")
+    assert more.card.settings["learning_rate"] == 1e-4
+    assert (
+        more.card.settings["augment"]
+        == load_network("net-1", study.folder / "networks").card.settings["augment"]
+    )
+    assert continue_training(study, "net-1", name="net-2").card.sha256 == more.card.sha256, "it is opened"
+
+
+def test_a_network_in_any_folder_may_be_the_base(study, tmp_path):
+    import shutil
+
+    tell(study)
+    shutil.copytree(study.folder / "networks" / "base", tmp_path / "from a colleague")
+    for base in (tmp_path / "from a colleague", str(tmp_path / "from a colleague" / "network.keras")):
+        network = retrain_head(study, name=f"head-{len(study.networks())}", base=base)
+        assert network.card.parents[-1].startswith("base (")
 
 
 def test_without_labels_of_both_classes_it_says_what_is_missing(study):

@@ -1,92 +1,50 @@
 """The one training engine: labelled cubes in, a taught network and its history out."""
 
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, log_expit
 
-from cellkit.augment import AugmentSettings, augment_cubes
+from cellkit import __version__
+from cellkit.disk import fingerprint
+from cellkit.networks.checkpoint import State, load_state, save_state
+from cellkit.networks.course import FitSettings, rate_at
+from cellkit.networks.stream import PART, TrainingSet, batches, check_set, draw_sample
 
+__all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
 METRICS = ("loss", "accuracy", "f1", "precision", "recall")
 HISTORY = ("epoch", *METRICS, *(f"val_{name}" for name in METRICS), "learning_rate", "seconds")
 WATCHED = 512
-PART = 128
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """How a network is taught.
+class Watch(TypedDict, total=False):
+    """Who looks on: `on_epoch` is called with every row of the history, `stop` ends the training once set."""
 
-    Attributes
-    ----------
-    epochs : int
-        At most so many; one shows as many cubes as there are labels.
-    batch : int
-        Cubes in one step.
-    learning_rate : float
-        Reached after the warm-up; falls to 0 along a cosine.
-    warm_up : float
-        Share of all steps in which the learning rate rises.
-    weight_decay : float
-        Of AdamW.
-    patience : int
-        Epochs without a better validation loss after which training stops.
-    balance : float or None
-        Share of the positive class in what the network is shown; None shows every label once an epoch.
-    augment : AugmentSettings
-        How the cubes are varied.
-    seed : int
-        Of the order and the variation.
-    """
-
-    epochs: int = 20
-    batch: int = 32
-    learning_rate: float = 1e-3
-    warm_up: float = 0.1
-    weight_decay: float = 1e-4
-    patience: int = 6
-    balance: float | None = 0.5
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse settings that train nothing."""
-        if self.epochs < 1 or self.batch < 1 or not self.learning_rate > 0 or not 0 <= self.warm_up < 1:
-            raise ValueError(
-                "Training needs at least 1 epoch, a batch of at least 1, a learning rate above 0 and a "
-                f"warm-up from 0 to below 1; got {self.epochs}, {self.batch}, {self.learning_rate:g} and "
-                f"{self.warm_up:g}. Change the settings."
-            )
-        if self.balance is not None and not 0 < self.balance < 1:
-            raise ValueError(
-                f"`balance` must lie between 0 and 1; got {self.balance:g}. "
-                "None shows each label once an epoch."
-            )
+    on_epoch: Callable[[dict[str, float]], Any] | None
+    stop: threading.Event | None
 
 
-class TrainingSet(NamedTuple):
-    """Labelled cubes.
+class _Course(NamedTuple):
+    """What stays the same through a training; `first` epochs were taught before it."""
 
-    `cubes` (n, z, y, x, channel), float16 or float32, in memory or mapped; `targets` (n,) 1 for the positive
-    class and 0 for the other; `weights` (n,) how much each counts; `groups` (n,) animal or block of each.
-    """
+    trainer: Any
+    training: TrainingSet
+    watched: TrainingSet
+    validation: TrainingSet
+    settings: FitSettings
+    first: int
 
-    cubes: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    groups: np.ndarray
-
-
-class _Best(NamedTuple):
-    loss: float
-    epoch: int
-    weights: list[np.ndarray]
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.training.targets) // self.settings.batch)
 
 
 def fit(
@@ -95,8 +53,9 @@ def fit(
     validation: TrainingSet,
     *,
     settings: FitSettings = FitSettings(),
-    on_epoch: Callable[[dict[str, float]], Any] | None = None,
-    stop: threading.Event | None = None,
+    earlier: pd.DataFrame | None = None,
+    checkpoint: Path | None = None,
+    **watch: Unpack[Watch],
 ) -> pd.DataFrame:
     """Teach a network in place; it ends with the weights of the epoch of the least validation loss.
 
@@ -106,8 +65,15 @@ def fit(
         Cubes to one logit; stays uncompiled.
     training, validation : TrainingSet
         From different animals or blocks: `split_groups`.
+    earlier : DataFrame, optional
+        The history of a training that this one continues: its rows come first, and the weights that the
+        network has now stay in the race for the best epoch. The learning rate is that of `settings`.
+    checkpoint : Path, optional
+        A folder in which every epoch is kept. Killed at any moment and called again with the same, training
+        goes on from there and ends with the same weights and history, bit for bit but for `seconds`. After
+        a change of settings, labels or network it starts anew, with a warning; what was there is kept aside.
     on_epoch : callable, optional
-        Called with the row of the history after every epoch.
+        Called with the row of the history after every epoch; first with those that are there already.
     stop : threading.Event, optional
         Once set, training ends within a batch, with the best weights so far.
 
@@ -125,146 +91,132 @@ def fit(
     RuntimeError
         If the loss is no longer finite; the network then has the best weights so far.
     """
-    _check(model, training, "training")
-    _check(model, validation, "validation")
-    trainer = _trainer(model, len(training.targets), settings)
-    watched = _sample(training, settings.seed)
-    best = _Best(np.inf, 0, model.get_weights())
-    rows: list[dict[str, float]] = []
+    rows = [] if earlier is None else earlier.to_dict("records")
+    hashes = {
+        "the training labels": check_set(training, model.input_shape[1:], "training"),
+        "the validation labels": check_set(validation, model.input_shape[1:], "validation"),
+    }
+    made_from = _made_from(model, settings, rows) | hashes
+    watched = draw_sample(training, WATCHED, settings.seed)
+    course = _Course(_trainer(model, settings), training, watched, validation, settings, len(rows))
+    state = checkpoint and load_state(checkpoint, made_from)
+    state = _put_back(course.trainer, state) if state else _begin(course, model, rows)
+    on_epoch = watch.get("on_epoch") or (lambda row: None)
     try:
-        for epoch in range(1, settings.epochs + 1):
-            began = perf_counter()
-            if not _teach(trainer, training, settings, epoch, stop):
-                break
-            row = {"epoch": epoch} | _evaluate(trainer, watched, settings, "")
-            row |= _evaluate(trainer, validation, settings, "val_")
-            rows.append(row | {"learning_rate": _rate(trainer), "seconds": perf_counter() - began})
-            if on_epoch is not None:
-                on_epoch(rows[-1])
-            if row["val_loss"] < best.loss:
-                best = _Best(row["val_loss"], epoch, model.get_weights())
-            elif epoch - best.epoch >= settings.patience:
-                break
+        for row in state.rows:
+            on_epoch(row)
+        while _goes_on(state, course) and (row := _epoch(course, state, watch.get("stop"))):
+            state.rows.append(row)
+            on_epoch(row)
+            state = _after(state, model, course.trainer)
+            if checkpoint is not None:
+                save_state(checkpoint, state, made_from)
     except _NotFiniteError as error:
         raise RuntimeError(
-            f"Training needs finite losses; epoch {len(rows) + 1} gave {error}. The weights of epoch "
-            f"{best.epoch} were put back: lower the learning rate (now {settings.learning_rate:g})."
+            f"Training needs finite losses; epoch {len(state.rows) + 1} gave {error}. The weights of epoch "
+            f"{state.best_epoch} were put back: lower the learning rate (now {settings.learning_rate:g})."
         ) from None
     finally:
-        model.set_weights(best.weights)
-    return pd.DataFrame(rows, columns=list(HISTORY)).astype({"epoch": "int64"})
+        model.set_weights(state.best)
+    return pd.DataFrame(state.rows, columns=list(HISTORY)).astype({"epoch": "int64"})
 
 
 class _NotFiniteError(ArithmeticError):
     """The loss is NaN or infinite."""
 
 
-def _check(model: Any, labelled: TrainingSet, what: str) -> None:
-    lengths = {len(column) for column in labelled}
-    positives = int(np.sum(np.asarray(labelled.targets) == 1))
-    negatives = len(labelled.targets) - positives
-    if len(lengths) > 1 or labelled.cubes.shape[1:] != model.input_shape[1:]:
-        raise ValueError(
-            f"The {what} set must have a target, a weight and a group for every cube of "
-            f"{model.input_shape[1:]} voxels; got cubes of shape {labelled.cubes.shape} and "
-            f"{len(labelled.targets)} targets. Cut them with the network's geometry."
-        )
-    for start in range(0, len(labelled.cubes), PART):
-        if not np.isfinite(labelled.cubes[start : start + PART]).all():
-            raise ValueError(
-                f"The {what} cubes must be finite; one of the labels {start} to {start + PART - 1} is not. "
-                "Mend its image."
-            )
-    if min(positives, negatives) == 0:
-        raise ValueError(
-            f"The {what} set must have both classes; got {positives} positive and {negatives} negative "
-            "labels. Label some of the other class, in other places too."
-        )
+def _made_from(model: Any, settings: FitSettings, rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Return all that decides how a training ends, but for the labels."""
+    import keras
+
+    backend = keras.backend.backend()
+    return asdict(settings) | {
+        "the network it starts from": fingerprint([fingerprint(w) for w in model.get_weights()]),
+        "the training it continues": fingerprint([[row["epoch"], row["val_loss"]] for row in rows]),
+        "keras": keras.__version__,
+        backend: version(backend),
+        "cellkit": __version__,
+    }
 
 
-def _trainer(model: Any, n: int, settings: FitSettings) -> Any:
+def _trainer(model: Any, settings: FitSettings) -> Any:
     """Return a compiled model that shares the weights of `model`, which stays uncompiled."""
     import keras
 
-    steps = settings.epochs * -(-n // settings.batch)
-    warm_up = round(settings.warm_up * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0 if warm_up else settings.learning_rate,
-        steps - warm_up,
-        warmup_target=settings.learning_rate if warm_up else None,
-        warmup_steps=warm_up,
-    )
     trainer = keras.Model(model.inputs, model.outputs)
+    optimiser = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser.build(trainer.trainable_variables)
     trainer.compile(
-        optimizer=keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay),
+        optimizer=optimiser,
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         jit_compile=False,  # XLA's 3D convolutions are ten times slower on CPUs than oneDNN's
     )
     return trainer
 
 
-def _rate(trainer: Any) -> float:
-    return float(np.asarray(trainer.optimizer.learning_rate))
+def _begin(course: _Course, model: Any, rows: list[dict[str, float]]) -> State:
+    """Return the state before the first epoch: what was taught before counts as its best."""
+    best_epoch, loss = 0, np.inf
+    if rows:
+        best_epoch = int(min(rows, key=lambda row: row["val_loss"])["epoch"])
+        loss = _evaluate(course.trainer, course.validation, course.settings, "")["loss"]
+    return State(rows, best_epoch, loss, [], [], model.get_weights())
 
 
-def _teach(
-    trainer: Any, training: TrainingSet, settings: FitSettings, epoch: int, stop: threading.Event | None
-) -> bool:
-    """Show one epoch; return whether it was shown to its end."""
-    trainer.reset_metrics()
-    for cubes, targets, weights in _batches(training, settings, epoch):
+def _put_back(trainer: Any, state: State) -> State:
+    for variables, values in (
+        (_variables(trainer), state.variables),
+        (trainer.optimizer.variables, state.optimiser),
+    ):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+    return state
+
+
+def _variables(trainer: Any) -> list[Any]:
+    """Return the variables of all layers: weights, and the seeds of layers that draw."""
+    return [variable for layer in trainer.layers for variable in layer.variables]
+
+
+def _values(variables: list[Any]) -> list[np.ndarray]:
+    from keras import ops
+
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _after(state: State, model: Any, trainer: Any) -> State:
+    """Return the state after the epoch of the last row, which is kept if it is the best."""
+    variables, optimiser = _values(_variables(trainer)), _values(trainer.optimizer.variables)
+    row = state.rows[-1]
+    if row["val_loss"] < state.best_loss:
+        return State(
+            state.rows, int(row["epoch"]), row["val_loss"], variables, optimiser, model.get_weights()
+        )
+    return state._replace(variables=variables, optimiser=optimiser)
+
+
+def _goes_on(state: State, course: _Course) -> bool:
+    taught = len(state.rows) - course.first
+    since = len(state.rows) - max(state.best_epoch, course.first)
+    return taught < course.settings.epochs and since < course.settings.patience
+
+
+def _epoch(course: _Course, state: State, stop: threading.Event | None) -> dict[str, float] | None:
+    """Teach one epoch and return its row of the history; None if it was stopped."""
+    began, epoch = perf_counter(), len(state.rows) + 1
+    steps_done = (epoch - 1 - course.first) * course.steps
+    trainer, settings = course.trainer, course.settings
+    for step, (cubes, targets, weights) in enumerate(batches(course.training, settings, epoch)):
         if stop is not None and stop.is_set():
-            return False
+            return None
+        rate = rate_at(steps_done + step, settings.epochs * course.steps, settings)
+        trainer.optimizer.learning_rate = rate
         loss = float(np.asarray(trainer.train_on_batch(cubes, targets, sample_weight=weights)))
         if not np.isfinite(loss):
             raise _NotFiniteError(loss)
-    return True
-
-
-def _batches(
-    training: TrainingSet, settings: FitSettings, epoch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield varied batches, each drawn from its own seed and made while the one before is learnt."""
-    order = _order(training.targets, settings, np.random.default_rng((settings.seed, epoch)))
-    scale = 1 / np.mean(training.weights)
-
-    def batch(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = order[start : start + settings.batch]
-        rng = np.random.default_rng((settings.seed, epoch, start))
-        cubes = augment_cubes(np.asarray(training.cubes[rows], dtype=np.float32), rng, settings.augment)
-        targets = np.asarray(training.targets[rows], dtype=np.float32)[:, None]
-        return cubes, targets, np.asarray(training.weights[rows] * scale, dtype=np.float32)
-
-    starts = range(0, len(order), settings.batch)
-    with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(batch, 0)
-        for start in starts:
-            ready = coming.result()
-            if start != starts[-1]:
-                coming = maker.submit(batch, start + settings.batch)
-            yield ready
-
-
-def _order(targets: np.ndarray, settings: FitSettings, rng: np.random.Generator) -> np.ndarray:
-    """Return the rows of one epoch: every label once, or each class as often as its share says."""
-    n = len(targets)
-    if settings.balance is None:
-        return rng.permutation(n)
-    positives = min(max(round(settings.balance * n), 1), n - 1)
-    drawn = []
-    for value, wanted in ((1, positives), (0, n - positives)):
-        rows = np.flatnonzero(np.asarray(targets) == value)
-        rounds = [rng.permutation(rows) for _ in range(-(-wanted // len(rows)))]
-        drawn.append(np.concatenate(rounds)[:wanted])
-    return rng.permutation(np.concatenate(drawn))
-
-
-def _sample(training: TrainingSet, seed: int) -> TrainingSet:
-    """Return at most 512 labels of a set, as many of each class as there are up to half."""
-    targets, rng = np.asarray(training.targets), np.random.default_rng(seed)
-    rows = [rng.permutation(np.flatnonzero(targets == value))[: WATCHED // 2] for value in (0, 1)]
-    kept = np.sort(np.concatenate(rows))
-    return TrainingSet(*(column[kept] for column in training))
+    row = {"epoch": epoch} | _evaluate(trainer, course.watched, settings, "")
+    row |= _evaluate(trainer, course.validation, settings, "val_")
+    return row | {"learning_rate": rate, "seconds": perf_counter() - began}
 
 
 def _evaluate(trainer: Any, labelled: TrainingSet, settings: FitSettings, prefix: str) -> dict[str, float]:

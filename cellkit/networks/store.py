@@ -109,7 +109,8 @@ def _find(name_or_path: str | Path, folder: Path | None) -> Path:
     path = Path(name_or_path)
     choices = [path.parent if path.name == WEIGHTS else path]
     if len(path.parts) == 1 and path.name != WEIGHTS:
-        choices = [home / path for home in (folder, SUPPLIED) if home is not None] + choices
+        homes = [home / path for home in (folder, SUPPLIED) if home is not None]
+        choices = [home for home in homes if (home / CARD).is_file()] + choices
     found = next((choice for choice in choices if choice.is_dir()), None)
     if found is None:
         known = _names_in(folder) + supplied_networks()
@@ -123,7 +124,7 @@ def _find(name_or_path: str | Path, folder: Path | None) -> Path:
 def save_network(
     model: Any, card: NetworkCard, folder: str | Path, *, history: pd.DataFrame | None = None
 ) -> Network:
-    """Save a network in `folder/<name>`, whole or not at all, and return it.
+    """Save a network in `folder/<name>` and return it; its card comes last, and without it there is none.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def save_network(
     card : NetworkCard
         `versions`, `sha256` and `made_at` are filled in here.
     folder : str or Path
-        The folder of networks; made if it is not there.
+        The folder of networks; made if it is not there. `folder/<name>` may hold checkpoints.
     history : DataFrame, optional
         What `fit` returned, kept beside it as `history.csv`.
 
@@ -144,19 +145,23 @@ def save_network(
         If the folder cannot be written.
     """
     target = Path(folder) / card.name
-    if target.exists():
+    if (target / CARD).exists():
         raise FileExistsError(f"A network is never overwritten; {target} is there. Choose another name.")
-    part = target.with_name(f".{card.name}.{os.getpid()}.part")
+    part = target / f".{os.getpid()}.part"
     try:
         with writing(target.parent, what="The folder of networks"):
             part.mkdir(parents=True)
             model.save(part / WEIGHTS)
-            write_json(part / CARD, _filled_in(card, part / WEIGHTS).as_dict())
             if history is not None:
                 history.to_csv(part / HISTORY, index=False)
-            part.rename(target)
+            write_json(part / CARD, _filled_in(card, part / WEIGHTS).as_dict())
+            for name in (WEIGHTS, HISTORY, CARD):
+                if (part / name).exists():
+                    os.replace(part / name, target / name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
     return Network(read_card(target), target)
 
 

@@ -1,0 +1,67 @@
+"""The course of a training: how long, how fast, how varied."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cellkit.augment import AugmentSettings
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a network is taught.
+
+    Attributes
+    ----------
+    epochs : int
+        At most so many; one shows as many cubes as there are labels.
+    batch : int
+        Cubes in one step.
+    learning_rate : float
+        Reached after the warm-up; falls to 0 along a cosine.
+    warm_up : float
+        Share of all steps in which the learning rate rises.
+    weight_decay : float
+        Of AdamW.
+    patience : int
+        Epochs without a better validation loss after which training stops.
+    balance : float or None
+        Share of the positive class in what the network is shown; None shows every label once an epoch.
+    augment : AugmentSettings
+        How the cubes are varied.
+    seed : int
+        Of the order and the variation.
+    """
+
+    epochs: int = 20
+    batch: int = 32
+    learning_rate: float = 1e-3
+    warm_up: float = 0.1
+    weight_decay: float = 1e-4
+    patience: int = 6
+    balance: float | None = 0.5
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that train nothing."""
+        if self.epochs < 1 or self.batch < 1 or not self.learning_rate > 0 or not 0 <= self.warm_up < 1:
+            raise ValueError(
+                "Training needs at least 1 epoch, a batch of at least 1, a learning rate above 0 and a "
+                f"warm-up from 0 to below 1; got {self.epochs}, {self.batch}, {self.learning_rate:g} and "
+                f"{self.warm_up:g}. Change the settings."
+            )
+        if self.balance is not None and not 0 < self.balance < 1:
+            raise ValueError(
+                f"`balance` must lie between 0 and 1; got {self.balance:g}. "
+                "None shows each label once an epoch."
+            )
+
+
+def rate_at(step: int, steps: int, settings: FitSettings) -> float:
+    """Return the learning rate of a step, from 0 on: a line up to `learning_rate`, a cosine down to 0."""
+    warm_up = round(settings.warm_up * steps)
+    if step < warm_up:
+        return settings.learning_rate * (step + 1) / (warm_up + 1)
+    fallen = (step - warm_up) / (steps - warm_up)
+    return float(settings.learning_rate * 0.5 * (1 + np.cos(np.pi * fallen)))
