@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-STEPS = (0.01, 0.1, 0.5, 0.9)
+STEPS = (0.002, 0.02, 0.15, 0.6, 0.95)
 LEAST = 10
 SMALL_STRATUM = 50
 OWN_STRATA = 40
@@ -246,7 +246,7 @@ def steps_of(p: np.ndarray, k: int, *, least: int = SMALL_STRATUM) -> list[float
 
 
 def allocate(p: np.ndarray, stratum: np.ndarray, k: int, *, taken: np.ndarray | None = None) -> np.ndarray:
-    """Return the places of each stratum: more where `p` is undecided, but at least 10 to 20.
+    """Return the places of each stratum: more where `p` is undecided, but at least 10, or a twentieth of all.
 
     Parameters
     ----------
@@ -262,7 +262,8 @@ def allocate(p: np.ndarray, stratum: np.ndarray, k: int, *, taken: np.ndarray | 
     sizes = np.bincount(stratum)
     spread = np.sqrt(np.bincount(stratum, weights=p * (1 - p)) / sizes)
     doubt = sizes * np.maximum(LEAST_SPREAD, spread)
-    floor = np.minimum(sizes, min(20, k // len(sizes)))
+    even = k // len(sizes)
+    floor = np.minimum(sizes, max(min(LEAST, even), min(k // 20, even // 2)))
     if taken is not None:
         floor = np.maximum(floor, taken)
     places = np.clip((k * doubt / doubt.sum()).astype(int), floor, sizes)

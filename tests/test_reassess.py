@@ -110,7 +110,7 @@ def test_a_better_network_is_said_to_be_better_and_by_how_much(study, monkeypatc
 
 
 def test_networks_that_differ_by_chance_cannot_be_told_apart(study, monkeypatch):
-    other = second_network(monkeypatch, study, better=0.1)
+    other = second_network(monkeypatch, study, better=0.05)
     found = compare(study, ["net-a", other])
     assert found.verdict.startswith(
         "net-b and net-a cannot be told apart on animals that never trained: F1 differs"

@@ -50,7 +50,7 @@ class Design(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A stratified mean, its variance and its degrees of freedom after Satterthwaite."""
+    """A stratified mean, its variance, and the degrees of freedom of this variance; see `spread`."""
 
     mean: float
     variance: float
@@ -60,6 +60,11 @@ class Spread(NamedTuple):
     def reach(self) -> float:
         """Half-width of the t-interval."""
         return t_quantile(self.degrees) * float(np.sqrt(self.variance))
+
+    def as_share(self) -> Interval:
+        """Return the interval of a share: Wilson's at the effective number of answers, with Student's t."""
+        n = self.mean * (1 - self.mean) / self.variance
+        return wilson(self.mean * n, n, t=t_quantile(self.degrees))
 
 
 def checked_weights(weight: np.ndarray) -> np.ndarray:
@@ -134,16 +139,29 @@ def spread(values: np.ndarray, design: Design, *, finite: bool = True) -> Spread
 
     With `finite` it is about just these candidates: once all are measured, the variance is zero. Without,
     they are themselves a sample of what a network will meet.
+
+    Notes
+    -----
+    Degrees of freedom after Satterthwaite, but the variance of each stratum's variance comes from its fourth
+    moment, not from the normal curve: one cell among 200 answers says as little about the variance as two
+    or three numbers do. With n - 1 degrees the intervals of a population of 2 % cells covered 0.91.
+
+    References
+    ----------
+    Satterthwaite 1946, Biometrics Bull 2:110.
     """
     values, n = np.asarray(values, dtype="float64"), design.drawn
     share = design.sizes / design.sizes.sum()
-    mean = np.bincount(design.stratum, weights=values, minlength=len(n)) / n
-    squares = np.bincount(design.stratum, weights=(values - mean[design.stratum]) ** 2, minlength=len(n))
     free = np.maximum(n - 1, 1)
+    mean = np.bincount(design.stratum, weights=values, minlength=len(n)) / n
+    off = values - mean[design.stratum]
+    squares, fourths = (np.bincount(design.stratum, weights=off**k, minlength=len(n)) / n for k in (2, 4))
     left = 1 - n / design.sizes if finite else 1.0
-    part = share**2 * left * squares / free / n
+    part = share**2 * left * squares / free
+    peaked = np.divide(fourths, squares**2, out=np.full(len(n), 3.0), where=squares > 0)
+    doubt = np.maximum(2 / free, (peaked - 1 + 2 / free) / n)
     variance = float(part.sum())
-    degrees = variance**2 / float((part**2 / free).sum()) if variance > 0 else np.inf
+    degrees = 2 * variance**2 / float((part**2 * doubt).sum()) if variance > 0 else np.inf
     return Spread(float(share @ mean), variance, degrees)
 
 
@@ -159,15 +177,19 @@ def stratified_share(y: np.ndarray, design: Design) -> Interval:
 
     Notes
     -----
-    Mean plus and minus t times the standard error. Where every stratum is pure, the error is zero by
-    accident; the ends then lie at the rule-of-three bounds of `hidden_share`.
+    Wilson's interval at the effective number of answers, with Student's t. It covers the truth in 93 to 97 of
+    100 simulated audits of 400 answers (`benchmarks/estimates.py`, T1). Where every stratum is pure, the
+    error is zero by accident; the ends then lie at the rule-of-three bounds of `hidden_share`.
+
+    References
+    ----------
+    Franco et al. 2019, J Surv Stat Methodol 7:334 (Wilson's interval in complex surveys).
     """
     y = np.asarray(y, bool)
     found = spread(y, design)
     if found.variance > 0:
-        low, high = found.mean - found.reach, found.mean + found.reach
-    else:
-        low, high = found.mean - hidden_share(~y, design), found.mean + hidden_share(y, design)
+        return found.as_share()
+    low, high = found.mean - hidden_share(~y, design), found.mean + hidden_share(y, design)
     return Interval(found.mean, max(0.0, low), min(1.0, high))
 
 
@@ -203,6 +225,11 @@ def pooled_total(y: np.ndarray, kind: np.ndarray, sizes: np.ndarray, design: Des
     ------
     ValueError
         If the animal has candidates of a kind that the audit does not hold.
+
+    Notes
+    -----
+    Beside the error of the shares, the animal's own candidates of a kind are by chance more or less often
+    cells: a binomial variance each, left out only where `sizes` are all of the audit's frame.
     """
     y, sizes = np.asarray(y, dtype="float64"), np.asarray(sizes, dtype="float64")
     of_kind = np.bincount(kind, weights=design.weights, minlength=len(sizes))
@@ -210,14 +237,16 @@ def pooled_total(y: np.ndarray, kind: np.ndarray, sizes: np.ndarray, design: Des
         raise ValueError(
             f"An audit must hold places of every kind; kind {np.flatnonzero(empty)[0]} has none. Merge kinds."
         )
-    of_kind = np.where(of_kind == 0, 1.0, of_kind)
-    share = np.bincount(kind, weights=design.weights * y, minlength=len(sizes)) / of_kind
+    share = np.bincount(kind, weights=design.weights * y, minlength=len(sizes)) / np.maximum(of_kind, 1e-9)
     value = float(share @ sizes)
-    residual = design.sizes.sum() * (sizes / of_kind)[kind] * (y - share[kind])
-    reach = spread(residual, design).reach
-    if reach == 0:
-        reach = sizes.sum() * max(hidden_share(y, design), hidden_share(1 - y, design))
-    return Interval(value, max(0.0, value - reach), min(float(sizes.sum()), value + reach))
+    residual = design.sizes.sum() * (sizes / np.maximum(of_kind, 1e-9))[kind] * (y - share[kind])
+    found, n = spread(residual, design), float(sizes.sum())
+    of_its_own = 0.0 if np.allclose(sizes, of_kind) else float(sizes @ (share * (1 - share)))
+    if found.variance > 0 and 0 < value < n:
+        variance = (found.variance + of_its_own) / n**2
+        return Spread(value / n, variance, found.degrees).as_share().times(n)
+    reach = n * max(hidden_share(y, design), hidden_share(1 - y, design))
+    return Interval(value, max(0.0, value - reach), min(n, value + reach))
 
 
 def horvitz_thompson(y: np.ndarray, weight: np.ndarray) -> Interval:

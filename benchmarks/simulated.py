@@ -1,0 +1,96 @@
+"""Simulated truth for `estimates.py` and for the tests: populations of candidates, grids of boxes.
+
+Nine worlds of 50,000 candidates: 2, 10 or 30 % cells; a network trained on as many cells as artefacts (AUC
+0.993) as it was trained, on images where everything looks more like a cell ("shift"), or with logits twice as
+large as they should be ("over-confident"). `q` is `p` corrected for the prevalence by Saerens' method.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit
+
+from cellkit.estimates import Design, Rates, changed_prevalence
+from cellkit.strata import allocate, steps_of
+
+CANDIDATES = 50_000
+APART = 3.5
+
+
+class World(NamedTuple):
+    """Share of cells, what is added to the logits, and what they are multiplied with."""
+
+    cells: float
+    shift: float = 0.0
+    sharpness: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The world in words."""
+        kind = "shift" if self.shift else "over-confident" if self.sharpness != 1 else "plain"
+        return f"{self.cells:.0%} {kind}"
+
+
+WORLDS = [World(cells, *kind) for cells in (0.02, 0.1, 0.3) for kind in ((0.0, 1.0), (1.5, 1.0), (0.0, 2.0))]
+
+
+class Population(NamedTuple):
+    """All candidates of a world: truth, the network's probability, and that for the prevalence here."""
+
+    y: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+
+
+def scores(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return what a network sees of each candidate, shape (n,)."""
+    return np.where(y, APART / 2, -APART / 2) + rng.normal(size=len(y))
+
+
+def populate(world: World, rng: np.random.Generator, *, n: int = CANDIDATES) -> Population:
+    """Return the candidates of a world."""
+    y = rng.random(n) < world.cells
+    p = expit((APART * scores(y, rng) + world.shift) * world.sharpness)
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    return Population(y, p, changed_prevalence(p)[1])
+
+
+def error_rates(rng: np.random.Generator, *, n: int = 2000) -> Rates:
+    """Return how the network errs on labels of an unshifted world, half of them cells."""
+    y = np.arange(n) < n // 2
+    called = scores(y, rng) > 0
+    return Rates(float(called[y].sum()), n // 2, float(called[~y].sum()), n - n // 2)
+
+
+def audit(
+    q: np.ndarray, n: int, rng: np.random.Generator, *, random_share: float = 0.25
+) -> tuple[np.ndarray, Design, np.ndarray]:
+    """Draw an audit of `n` places, as `strata.draw_strata` does, but in no order of place.
+
+    Returns their rows, the design, and the stratum of every candidate.
+    """
+    stratum = np.digitize(q, steps_of(q, n))
+    had = np.zeros(len(q), bool)
+    had[rng.choice(len(q), round(n * random_share), replace=False)] = True
+    sizes, taken = np.bincount(stratum), np.bincount(stratum, weights=had).astype(int)
+    chosen = [np.flatnonzero(had)]
+    for h, places in enumerate(allocate(q, stratum, n, taken=taken)):
+        left = np.flatnonzero((stratum == h) & ~had)
+        chosen.append(rng.choice(left, places - taken[h], replace=False))
+    rows = np.concatenate(chosen)
+    return rows, Design(stratum[rows], sizes.astype("float64")), stratum
+
+
+class Boxes(NamedTuple):
+    """A grid of boxes: true cells, those the detector found, and its candidates, in each."""
+
+    cells: np.ndarray
+    hits: np.ndarray
+    detected: np.ndarray
+
+
+def fill_boxes(rng: np.random.Generator, *, n: int = 4000) -> Boxes:
+    """Return boxes with 3 cells on average (variance 21), recall 0.90 +- 0.05, 0.9 false candidates a box."""
+    cells = rng.poisson(rng.gamma(0.5, 6.0, n))
+    hits = rng.binomial(cells, np.clip(rng.normal(0.9, 0.05, n), 0, 1))
+    return Boxes(cells, hits, hits + rng.poisson(0.9, n))
