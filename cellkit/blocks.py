@@ -94,6 +94,60 @@ class Samples(NamedTuple):
         return (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
 
 
+class WholeVoxels(NamedTuple):
+    """How the samples of a window of whole voxels lie on one axis, as cellfinder 1.10 cuts its cubes.
+
+    Around the voxel nearest to a place so many whole voxels are cut as come nearest to the cube's side; then
+    they are interpolated. Neighbouring places may share a window.
+
+    Attributes
+    ----------
+    number : int
+        Samples of a window.
+    voxels : int
+        Voxels that are cut.
+    length : int
+        Voxels of the image.
+    is_depth : bool
+        Along z half of an odd number is rounded down; along y and x half a voxel goes to the even one.
+    """
+
+    number: int
+    voxels: int
+    length: int
+    is_depth: bool
+
+    @property
+    def pool(self) -> int:
+        """Voxels that are averaged first: none."""
+        return 1
+
+    @property
+    def taps(self) -> int:
+        """Voxels of the image that a window needs."""
+        return min(self.length, self.voxels)
+
+    def _first(self, centres: np.ndarray) -> np.ndarray:
+        half = self.voxels // 2 if self.is_depth else self.voxels / 2
+        return np.rint(np.rint(centres) - half).astype(np.int64)
+
+    def starts(self, centres: np.ndarray) -> np.ndarray:
+        """Return the first voxel of each window that is read, shape (n,)."""
+        return np.clip(self._first(centres), 0, self.length - self.taps)
+
+    def weights(self, centres: np.ndarray) -> np.ndarray:
+        """Return the weight of each voxel in each sample, float32 of shape (n, number, taps).
+
+        Beyond the border the edge is repeated.
+        """
+        at = (np.arange(self.number) + 0.5) * self.voxels / self.number - 0.5
+        at = np.clip(at, 0, self.voxels - 1)[:, None]
+        linear = np.maximum(0, 1 - np.abs(at - np.arange(self.voxels))).astype(np.float32)
+        inside = np.clip(self._first(centres)[:, None] + np.arange(self.voxels), 0, self.length - 1)
+        read = inside - self.starts(centres)[:, None]
+        return linear @ (read[:, :, None] == np.arange(self.taps)).astype(np.float32)
+
+
 class Windows(NamedTuple):
     """Windows of one size (z, y, x) in pooled voxels, and the chunks in which their image is read."""
 

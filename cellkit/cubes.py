@@ -7,20 +7,21 @@ ground it lies.
 A cube has axes (z, y, x, channel); its channels are signal, background and whether there is a background.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cellkit.blocks import Readable, Samples, Windows, read_block
+from cellkit.blocks import Readable, Samples, WholeVoxels, Windows, read_block
 from cellkit.intensities import Intensities, normalise
 from cellkit.tables import PLACE_COLUMNS, ZYX, check_inside, check_table
 
 ROLES = ("signal", "background")
 BACKGROUND = 0.25  # quantile of a cube that is its local background
 BATCH = 256
+UNITS = ("diameters", "µm")
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class CubeGeometry:
     shape : tuple of 3 int
         Voxels of the cube along z, y, x.
     extent : tuple of 3 float
-        Length of the cube's sides along z, y, x, in cell diameters.
+        Length of the cube's sides along z, y, x, in `unit`.
+    unit : str
+        "diameters" of a cell; or "µm" for cubes of one size whatever the cell, cut as cellfinder does.
     """
 
     shape: tuple[int, int, int] = (12, 24, 24)
     extent: ZYX = (3.0, 3.0, 3.0)
+    unit: str = "diameters"
 
     def __post_init__(self) -> None:
         """Keep tuples (JSON gives lists) and refuse what is no cube."""
@@ -49,11 +53,34 @@ class CubeGeometry:
                 f"above zero (z, y, x); got shape {self.shape} and extent {self.extent}. "
                 "Mend the network's card."
             )
+        if self.unit not in UNITS:
+            raise ValueError(
+                f"A cube's unit must be {' or '.join(UNITS)}; got {self.unit!r}. Mend the network's card."
+            )
+
+    def sides_um(self, diameter_um: float) -> ZYX:
+        """Return the length of the cube's sides along z, y, x, in µm."""
+        unit_um = diameter_um if self.unit == "diameters" else 1.0
+        z, y, x = (side * unit_um for side in self.extent)
+        return z, y, x
 
     def step_um(self, diameter_um: float) -> ZYX:
         """Return the distance of two neighbouring voxels of the cube along z, y, x, in µm."""
-        z, y, x = (side * diameter_um / n for side, n in zip(self.extent, self.shape, strict=True))
+        z, y, x = (side / n for side, n in zip(self.sides_um(diameter_um), self.shape, strict=True))
         return z, y, x
+
+    def samples(self, image: Readable, diameter_um: float) -> Sequence[Samples | WholeVoxels]:
+        """Lay out the samples of a cube along z, y, x of an image."""
+        lengths, voxel_um = image.shape[2:], image.voxel_um
+        if self.unit == "µm":
+            voxels = [round(side / um) for side, um in zip(self.extent, voxel_um, strict=True)]
+            each = zip(self.shape, voxels, lengths, (True, False, False), strict=True)
+            return [WholeVoxels(number, max(1, cut), n, depth) for number, cut, n, depth in each]
+        steps = np.divide(self.step_um(diameter_um), voxel_um)
+        return [
+            Samples.on(length, number=number, step=float(step))
+            for length, number, step in zip(lengths, self.shape, steps, strict=True)
+        ]
 
 
 def cut_cubes(
@@ -126,11 +153,7 @@ def cut_batches(
     roles = _checked_roles(image, intensities)
     if not (np.isfinite(diameter_um) and diameter_um > 0):
         raise ValueError(f"A cell's diameter must be above 0 µm; got {diameter_um:g}. Give it in µm.")
-    steps = np.divide(geometry.step_um(diameter_um), image.voxel_um)
-    axes = [
-        Samples.on(length, number=number, step=float(step))
-        for length, number, step in zip(image.shape[2:], geometry.shape, steps, strict=True)
-    ]
+    axes = geometry.samples(image, diameter_um)
     windows = Windows(
         starts=np.stack([axis.starts(centres[:, k]) for k, axis in enumerate(axes)], axis=1),
         taps=np.array([axis.taps for axis in axes]),

@@ -11,6 +11,8 @@ import zarr
 
 from cellkit.cli import main
 from cellkit.detect import detect
+from cellkit.formats.cellfinder_training import write_training
+from cellkit.images import open_image
 
 
 def blocks(repository, language):
@@ -55,6 +57,14 @@ def test_points_go_to_cellfinder_and_back(brain, repository):
     detect(names["study"], progress=False)
     exec(blocks(repository, "python")[1], names)
     assert len(names["read_points"]("m1_cells.yml")) == len(names["study"].candidates("m1"))
+
+
+def test_a_training_folder_of_cellfinder_is_a_pool(brain, repository):
+    points = pd.DataFrame({"z": 15, "y": [50, 60], "x": 60, "type": [1, 2]})
+    write_training(open_image("m1_signal.tif", voxel_um=(5, 2, 2)), points, "old-training")
+    names = {}
+    exec(blocks(repository, "python")[2], names)
+    assert len(names["pool"]) == 2
 
 
 def test_the_commands_detect_and_classify(brain, repository, capsys):
