@@ -66,7 +66,7 @@ class TiffCubes:
 
 
 def stack_cubes(labels: pd.DataFrame) -> CubeStack:
-    """Return the cubes of labels of one brain, from `read_training`, as a stack; read when they are needed."""
+    """Return the cubes of labels of one brain, from `read_training`, as a stack; read when needed."""
     channels = {"signal": TiffCubes(tuple(labels["signal"]))}
     if (labels["background"] != "").all():
         channels["background"] = TiffCubes(tuple(labels["background"]))
