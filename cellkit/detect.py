@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from cellkit.blobs import working_grid
 from cellkit.ranking import image_noise, strongest
-from cellkit.sweep import Sweep, block_shape, joined_noise, sweep
+from cellkit.sweep import Sweep, block_shape, sweep
 from cellkit.tables import CALL_COLUMNS, CANDIDATE_COLUMNS, check_inside, check_table
 
 if TYPE_CHECKING:
@@ -96,16 +96,15 @@ def find_candidates(
     workers = settings.workers or _cores()
     block = block_shape(grid, workers=workers, voxels=settings.block)
     folder = None if resume_folder is None else Path(resume_folder)
-    parts = sweep(image, grid, Sweep(frame, block, workers, folder, progress))
-    low, high = min(p.span[0] for p in parts.values()), max(p.span[1] for p in parts.values())
-    if low == high:
-        raise ValueError(
-            f"An image must vary to hold cells; all of {image.name}, frame {frame}, is {low:g}. "
-            "Is it the right channel?"
-        )
-    noise = image_noise(joined_noise(parts, grid))
-    least, apart = settings.min_score, settings.min_distance
-    found = strongest(list(parts.values()), noise, grid, least=least, apart=apart)
+    with sweep(image, grid, Sweep(frame, block, workers, folder, progress)) as swept:
+        low, high = swept.span
+        if low == high:
+            raise ValueError(
+                f"An image must vary to hold cells; all of {image.name}, frame {frame}, is {low:g}. "
+                "Is it the right channel?"
+            )
+        least, apart = settings.min_score, settings.min_distance
+        found = strongest(swept.blobs, image_noise(swept.noise), grid, least=least, apart=apart)
     return found.assign(image=image.name, frame=frame)[list(CANDIDATE_COLUMNS)].astype(CANDIDATE_COLUMNS)
 
 

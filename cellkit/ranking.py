@@ -1,5 +1,6 @@
 """Which blobs of a whole image are worth a look: how far each stands out, and which of near ones stays."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,26 +25,28 @@ class Noise(NamedTuple):
 
 def image_noise(cells: np.ndarray) -> Noise:
     """Return the noise of an image from that of its cells (z, y, x), in medians: blobs hardly raise it."""
-    around = median_filter(cells.astype(np.float64), size=3, mode="nearest")
-    varied = around[around > 0]
+    around = median_filter(cells, size=3, mode="nearest")
+    varied = around[around > 0].astype(np.float64)
     return Noise(around, float(np.median(varied)) if len(varied) else float(cells.max()))
 
 
 def scores(blobs: Blobs, noise: Noise, grid: Grid) -> np.ndarray:
     """Return heights in standard deviations of the noise, half that around the blob and half the image's."""
     cell = (blobs.centre + 0.5) / np.multiply(grid.binning, grid.noise_cell) - 0.5
-    near = map_coordinates(noise.around, cell.T, order=1, mode="nearest")
+    near = map_coordinates(noise.around, cell.T, np.float64, order=1, mode="nearest")
     spread = STANDARD_DEVIATION * np.sqrt(np.maximum(near, noise.usual / 4) * noise.usual)
     lines = LINE_WEIGHT + (1 - LINE_WEIGHT) * np.minimum(blobs.roundness.astype(np.float64) / ROUND, 1)
     return blobs.height / spread * lines * np.where(blobs.shoulder, SHOULDER_WEIGHT, 1)
 
 
-def strongest(parts: list[Blobs], noise: Noise, grid: Grid, *, least: float, apart: float) -> pd.DataFrame:
+def strongest(
+    parts: Iterable[Blobs], noise: Noise, grid: Grid, *, least: float, apart: float
+) -> pd.DataFrame:
     """Return the blobs worth a look, strongest first.
 
     Parameters
     ----------
-    parts : list of Blobs
+    parts : iterable of Blobs
         Of all blocks of an image, in any order.
     noise : Noise
         Of the image.
@@ -65,6 +68,7 @@ def strongest(parts: list[Blobs], noise: Noise, grid: Grid, *, least: float, apa
         kept = score >= least
         rows.append(np.column_stack([part.centre[kept], score[kept], part.diameter_um[kept]]))
     table = np.concatenate(rows)
+    rows.clear()
     table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0], -table[:, 3]))]
     flatter = apart / max(APART_Z, apart)
     voxel_um = np.divide(grid.voxel_um, grid.binning) * [flatter, 1, 1]

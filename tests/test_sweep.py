@@ -1,5 +1,6 @@
 import re
 import signal
+import tracemalloc
 from _thread import interrupt_main
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+import zarr
 from painted import SOMA, VOXEL, found, paint, scattered
 
 from cellkit.detect import DetectSettings, find_candidates
@@ -42,12 +45,38 @@ def test_the_table_does_not_depend_on_the_blocks(volume, kind, block):
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
 
 
+@pytest.mark.parametrize("chunk", [(1, 16, 16), (7, 16, 16), (64, 64, 64)], ids=str)
+@pytest.mark.parametrize("voxel_um", [VOXEL, (1.6, 2.0, 2.0)], ids=["5 µm", "binned"])
+def test_chunks_of_a_file_are_read_whole_and_once_for_each_block(volume, tmp_path, chunk, voxel_um):
+    store = zarr.create_array(tmp_path / "a.zarr", data=volume, chunks=chunk)
+    image, boxes = open_image(store, voxel_um=voxel_um), []
+
+    class Counted:
+        def __getattr__(self, name):
+            return getattr(image, name)
+
+        def read(self, role, *, frame, box):
+            boxes.append(box[0])
+            return image.read(role, frame=frame, box=box)
+
+    settings = DetectSettings(block=(1000, 1000, 1000), workers=1)
+    table = find_candidates(Counted(), diameter_um=SOMA, settings=settings)
+    pd.testing.assert_frame_equal(
+        table.drop(columns="image"),
+        found(volume, voxel_um=voxel_um).drop(columns="image"),
+        check_exact=True,
+    )
+    assert [side.start for side in boxes[1:]] == [side.stop for side in boxes[:-1]]
+    assert all(side.start % chunk[0] == 0 for side in boxes)
+
+
 class Watched:
     """An image that counts its blocks, and may be interrupted at one of them."""
 
     def __init__(self, volume, *, fails_at=None):
         self.image = open_image(volume, voxel_um=VOXEL, name="brain")
         self.name, self.shape, self.voxel_um = "brain", self.image.shape, VOXEL
+        self.chunk = (1000, 1, 1)  # a block is read at once
         self.reads, self.fails_at = [], fails_at
 
     def read(self, role="signal", *, frame=0, box=None):
@@ -159,3 +188,45 @@ def test_the_threads_of_opencv_stay_as_they_were(volume):
     before = cv2.getNumThreads()
     found(volume[:10], workers=2)
     assert cv2.getNumThreads() == before
+
+
+@pytest.mark.parametrize("kind", ["npy", "compressed"])
+def test_memory_does_not_grow_with_the_number_of_planes(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("cellkit.tiffs.KEPT_BYTES", 100_000)
+    settings = DetectSettings(block=(20, 60, 70), workers=1, min_score=20)
+    peaks = []
+    for times in (1, 3, 30):
+        path = tmp_path / f"deep{times}.{'npy' if kind == 'npy' else 'tif'}"
+        deep = np.tile(paint((40, 60, 70), []), (times, 1, 1))
+        if kind == "npy":
+            np.save(path, deep)
+        else:
+            tifffile.imwrite(path, deep, compression="zlib")
+        image, parts = open_image(path, voxel_um=VOXEL), tmp_path / f"parts{times}"
+        tracemalloc.start()
+        find_candidates(image, diameter_um=SOMA, settings=settings, resume_folder=parts)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    _, short, long = peaks
+    assert long < 1.1 * short
+    assert sum(part.stat().st_size for part in parts.iterdir()) > 0.1 * short, (
+        "control: what waits on the disk"
+    )
+
+
+def test_without_a_folder_nothing_stays_on_the_disk(volume, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    image = Watched(volume)
+    calm, seen = image.read, []
+
+    def read(*args, **kwargs):
+        seen.extend(tmp_path.glob("cellkit-*/part-*.npz"))
+        return calm(*args, **kwargs)
+
+    image.read = read
+    find_candidates(image, diameter_um=SOMA, settings=SMALL)
+    assert seen, "control: blocks wait there"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt):
+        find_candidates(Watched(volume, fails_at=5), diameter_um=SOMA, settings=SMALL)
+    assert list(tmp_path.iterdir()) == []
