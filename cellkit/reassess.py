@@ -143,7 +143,7 @@ def compare(study: Study, networks: Sequence[str], *, audit: str = "audit") -> C
     ]
     table = pd.DataFrame(differences)
     last = table[(table["network"] == networks[-1]) & (table["metric"] == "F1")].iloc[0]
-    test = mcnemar(calls[networks[0]] == truth, calls[networks[-1]] == truth)
+    test = mcnemar(calls[networks[0]] == truth, calls[networks[-1]] == truth, design)
     f1 = Interval(last["value"], last["low"], last["high"])
     return Comparison(found, table, test, _verdict(f1, found, test))
 
@@ -155,7 +155,7 @@ def _verdict(f1: Interval, found: tuple[Assessment, ...], test: McNemar) -> str:
     if test.only_first + test.only_second == 0:
         return f"{new} and {old} call all {n} places alike, {where}."
     alone = f"alone right at {test.only_second} and {test.only_first} of {n} places"
-    exact = f"{alone}, exact McNemar P = {test.probability:.2g}"
+    exact = f"{alone}, {'exact McNemar' if test.exact else 'weighted paired'} P = {test.probability:.2g}"
     if (f1.low > 0 or f1.high < 0) and test.only_first + test.only_second >= FEWEST:
         word, ends = ("better", (f1.low, f1.high)) if f1.low > 0 else ("worse", (-f1.high, -f1.low))
         return f"{new} is {word} than {old} by {ends[0]:.3f} to {ends[1]:.3f} F1 {where} ({exact})."

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from cellkit.estimates import (
     Design,
     audit_design,
+    basis,
     calibration_error,
     confusion,
     hidden_share,
@@ -164,7 +165,7 @@ def test_precision_of_a_network_that_calls_nothing_is_unknown():
     assert found["recall"].value == 0
 
 
-def test_five_animals_speak_for_others_and_four_do_not():
+def test_three_animals_speak_for_others_and_two_do_not():
     rng = np.random.default_rng(2)
     animal = np.repeat(np.arange(5), 60)
     share = np.array([0.95, 0.9, 0.6, 0.85, 0.7])[animal]
@@ -175,10 +176,31 @@ def test_five_animals_speak_for_others_and_four_do_not():
     among_these = ratio(*parts, design)
     others = ratio(*parts, design, animals=animal.astype(str))
     assert others.half_width > 3 * among_these.half_width
-    four = animal < 4
-    design = audit_design(animal[four], np.full(four.sum(), 10.0))
-    parts = parts[0][four], parts[1][four]
-    assert ratio(*parts, design, animals=animal[four].astype(str)) == ratio(*parts, design)
+    assert basis(animal) == "differences between 5 animals: holds for others like them"
+    two = animal < 2
+    design = audit_design(animal[two], np.full(two.sum(), 10.0))
+    parts = parts[0][two], parts[1][two]
+    assert ratio(*parts, design, animals=animal[two].astype(str)) == ratio(*parts, design)
+    assert basis(animal[two]) == "the draw: holds for these 2 animals"
+    assert basis(animal[:60]) == "the draw: holds for this animal"
+
+
+def rate_of_an_animal(rng, n):
+    return rng.random(n) < rng.normal(0.8, 0.08)
+
+
+def test_intervals_over_three_animals_cover_what_other_animals_have():
+    rng, covered, naive = np.random.default_rng(8), [], []
+    animal = np.repeat(["a", "b", "c"], 80)
+    design = audit_design(animal, np.full(240, 10.0))
+    for _ in range(400):
+        hits = np.concatenate([rate_of_an_animal(rng, 80) for _ in range(3)]).astype("float64")
+        found = ratio(hits, np.ones(240), design, animals=animal)
+        covered.append(found.low <= 0.8 <= found.high)
+        these = ratio(hits, np.ones(240), design)
+        naive.append(these.low <= 0.8 <= these.high)
+    assert 0.92 <= np.mean(covered) <= 0.985
+    assert np.mean(naive) < 0.8, "control: the draw alone knows nothing of other animals"
 
 
 def test_a_paired_difference_by_hand_is_the_difference_of_the_metrics():
@@ -200,8 +222,39 @@ def test_a_paired_difference_by_hand_is_the_difference_of_the_metrics():
 def test_mcnemar_is_the_binomial_test_of_the_places_on_which_one_is_right():
     first = np.array([1] * 10 + [0] * 3 + [1] * 7 + [0], bool)
     second = np.array([0] * 10 + [1] * 3 + [1] * 7 + [0], bool)
-    assert mcnemar(first, second) == (10, 3, pytest.approx(2 * sum([1, 13, 78, 286]) / 2**13))
+    assert mcnemar(first, second)[:3] == (10, 3, pytest.approx(2 * sum([1, 13, 78, 286]) / 2**13))
     assert mcnemar(first, first).probability == 1
+
+
+def equal_networks(rng, cells, n):
+    """Two networks that err equally often, on an audit drawn by the first one's probabilities."""
+    y = rng.random(20_000) < cells
+    base, shared = np.where(y, 1.75, -1.75), rng.normal(size=len(y))
+    scores = [base + (shared + rng.normal(size=len(y))) * np.sqrt(0.5) for _ in range(2)]
+    q = expit(3.5 * scores[0] + np.log(cells / (1 - cells)))
+    rows, design, _ = sim.audit(q, n, rng)
+    return y[rows], scores[0][rows] > 0.3, scores[1][rows] > 0.3, design
+
+
+def test_two_equally_good_networks_are_told_apart_one_time_in_twenty():
+    rng, test, unweighted, f1 = np.random.default_rng(9), [], [], []
+    for _ in range(250):
+        y, first, second, design = equal_networks(rng, 0.3, 300)
+        test.append(mcnemar(first == y, second == y, design).probability < 0.05)
+        unweighted.append(mcnemar(first == y, second == y).probability < 0.05)
+        difference = metric_differences(y, first, second, design)["F1"]
+        f1.append(difference.low > 0 or difference.high < 0)
+    assert 0.01 <= np.mean(test) <= 0.09
+    assert 0.01 <= np.mean(f1) <= 0.09
+    assert np.mean(unweighted) > 0.2, "control: the exact test is misled by a draw that one network decided"
+
+
+def test_a_draw_that_was_alike_for_all_is_tested_exactly():
+    first, second = np.arange(40) < 20, np.arange(40) < 28
+    design = audit_design(np.zeros(40), np.full(40, 10.0))
+    assert mcnemar(first, second, design) == (0, 8, pytest.approx(2 / 2**8), True)
+    unequal = audit_design(np.arange(40) % 2, np.where(np.arange(40) % 2, 10.0, 20.0))
+    assert not mcnemar(first, second, unequal).exact
 
 
 def test_confusion_by_hand():

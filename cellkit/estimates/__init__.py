@@ -20,6 +20,7 @@ from cellkit.estimates.counts import (
     check_rates,
     powered_share,
 )
+from cellkit.estimates.curves import average_precision, brier_score, drawn_again
 from cellkit.estimates.draws import (
     Design,
     Interval,
@@ -38,6 +39,7 @@ from cellkit.estimates.metrics import (
     ENOUGH_ANIMALS,
     METRICS,
     McNemar,
+    basis,
     confusion,
     mcnemar,
     metric_differences,
@@ -62,7 +64,10 @@ __all__ = [
     "adjusted_share",
     "answers_needed",
     "audit_design",
+    "average_precision",
+    "basis",
     "box_chances",
+    "brier_score",
     "calibration_error",
     "changed_prevalence",
     "check_probabilities",
@@ -71,6 +76,7 @@ __all__ = [
     "confusion",
     "detector_recall",
     "draw_boxes",
+    "drawn_again",
     "hidden_share",
     "horvitz_thompson",
     "mcnemar",

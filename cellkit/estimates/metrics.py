@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtr
 from scipy.stats import binomtest
 
 from cellkit.estimates.draws import (
@@ -16,7 +17,7 @@ from cellkit.estimates.draws import (
     wilson,
 )
 
-ENOUGH_ANIMALS = 5
+ENOUGH_ANIMALS = 3
 METRICS = ("precision", "recall", "F1", "accuracy", "specificity")
 
 
@@ -48,8 +49,9 @@ def ratio(
     design : Design
         How the places were drawn.
     animals : ndarray of str, shape (n,), optional
-        With 5 or more of them the interval says how it is in other animals: it comes from the
-        differences between these. Otherwise it holds for these animals.
+        With 3 or more of them the interval says how it is in other animals: it comes from the
+        differences between these, and of 3 it is wide. Otherwise it holds for these animals; `basis` says
+        which.
 
     Notes
     -----
@@ -98,19 +100,59 @@ def weighted_metrics(
     }
 
 
+def basis(animals: np.ndarray) -> str:
+    """Say in words what an interval over places of these animals, shape (n,), rests on."""
+    n = len(np.unique(animals))
+    if n >= ENOUGH_ANIMALS:
+        return f"differences between {n} animals: holds for others like them"
+    return "the draw: holds for this animal" if n == 1 else f"the draw: holds for these {n} animals"
+
+
 class McNemar(NamedTuple):
-    """Places that only one of two networks got right, and the exact probability of such a split by chance."""
+    """Places that only one of two networks got right, and the probability of such a split by chance.
+
+    `exact` says whether it is McNemar's exact test; else places were drawn with unequal probability, and it
+    is a t-test of the weighted difference.
+    """
 
     only_first: int
     only_second: int
     probability: float
+    exact: bool = True
 
 
-def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> McNemar:
-    """Return McNemar's exact test of two boolean arrays, shape (n,), over the same places."""
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray, design: Design | None = None) -> McNemar:
+    """Test whether two networks are right equally often.
+
+    Parameters
+    ----------
+    first_right, second_right : ndarray of bool, shape (n,)
+        Whether each network is right, over the same places.
+    design : Design, optional
+        How the places were drawn; left out if each had the same chance.
+
+    Notes
+    -----
+    McNemar's exact test holds for places that were drawn alike. Of an audit that was drawn by the first
+    network's `p` it is misled: where that network is undecided it errs more, whichever is better. Of two
+    equally good networks the exact test then called 31 to 46 % different at a level of 5 %; the weighted
+    test, 4 to 6 %.
+
+    References
+    ----------
+    McNemar 1947, Psychometrika 12:153.
+    """
     first, second = np.asarray(first_right, bool), np.asarray(second_right, bool)
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
-    return McNemar(b, c, float(binomtest(b, b + c).pvalue) if b + c else 1.0)
+    if b + c == 0:
+        return McNemar(b, c, 1.0)
+    if design is None or np.ptp(design.weights) <= 1e-6 * design.weights.max():
+        return McNemar(b, c, float(binomtest(b, b + c).pvalue))
+    found = spread(second.astype("float64") - first, design, finite=False)
+    if found.variance == 0:
+        return McNemar(b, c, float(binomtest(b, b + c).pvalue), exact=False)
+    t = abs(found.mean) / float(np.sqrt(found.variance))
+    return McNemar(b, c, float(2 * stdtr(found.degrees, -t)), exact=False)
 
 
 def metric_differences(
