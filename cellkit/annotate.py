@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cellkit.balance import Balance, meter
-from cellkit.batches import batch_names, draw_batch, draw_rectangle, rectangle
+from cellkit.batches import Region, batch_names, draw_batch, draw_rectangle, draw_region, outlined, rectangle
 from cellkit.match import match_points
 from cellkit.sampling import PLACE_UM, add_micrometres, barred
 from cellkit.sampling import draw as sample
@@ -16,6 +16,7 @@ from cellkit.tables import CLASSES, PLACE_COLUMNS, UNSURE, ZYX, check_inside, ch
 
 __all__ = [
     "Balance",
+    "Region",
     "Review",
     "answer",
     "answer_from_truth",
@@ -25,11 +26,13 @@ __all__ = [
     "clear",
     "draw_batch",
     "draw_rectangle",
+    "draw_region",
     "keymap",
     "label",
     "meter",
     "missed",
     "open_review",
+    "outlined",
     "press",
     "rectangle",
     "redo",

@@ -1,7 +1,8 @@
 """Batches: queues that are drawn once and kept under a name, so that a person goes on where they stopped."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,64 @@ from cellkit.tables import MAY_BE_EMPTY
 NAME = re.compile(r"[\w][\w .-]{0,60}")
 
 
+@dataclass(frozen=True)
+class Region:
+    """A part of an image that a person drew.
+
+    Attributes
+    ----------
+    image : str
+        Name of a training image.
+    box : tuple of 3 (first, last)
+        Range of z, y and x, in voxels, both ends included.
+    outline : tuple of (y, x)
+        Corners of a polygon inside the box, in voxels; without it the whole box is meant.
+    frame : int
+        Frame of a time lapse.
+    """
+
+    image: str
+    box: tuple
+    outline: tuple = ()
+    frame: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no box and no polygon."""
+        ends = np.asarray(self.box, dtype="float64")
+        if ends.shape != (3, 2) or not (ends[:, 0] <= ends[:, 1]).all():
+            raise ValueError(
+                f"A box needs (first, last) for each of z, y and x; got {self.box!r}. Write three pairs."
+            )
+        corners = np.asarray(self.outline, dtype="float64")
+        if corners.size and (len(corners) < 3 or corners.shape[1:] != (2,) or not np.isfinite(corners).all()):
+            raise ValueError(
+                f"An outline needs three corners (y, x) or more; got {len(corners)}. Draw a larger one."
+            )
+        object.__setattr__(self, "box", tuple(map(tuple, ends.tolist())))
+        object.__setattr__(self, "outline", tuple(map(tuple, corners.tolist())))
+
+    def holds(self, zyx: np.ndarray) -> np.ndarray:
+        """Say which places, shape (n, 3) in voxels, lie inside."""
+        ends = np.asarray(self.box)
+        inside = ((zyx >= ends[:, 0]) & (zyx <= ends[:, 1])).all(axis=1)
+        if self.outline and inside.any():
+            from skimage.measure import points_in_poly
+
+            inside[inside] = points_in_poly(zyx[inside, 1:], np.asarray(self.outline))
+        return inside
+
+
+def outlined(image: str, outline: Sequence, *, z: tuple[float, float], frame: int = 0) -> Region:
+    """Return the region inside a polygon of corners (y, x), from one plane to another, both included."""
+    corners = np.asarray(outline, dtype="float64").reshape(-1, 2)
+    if len(corners) < 3:
+        raise ValueError(
+            f"An outline needs three corners (y, x) or more; got {len(corners)}. Draw a larger one."
+        )
+    sides = zip(corners.min(axis=0), corners.max(axis=0), strict=True)
+    return Region(image, (z, *sides), tuple(map(tuple, corners.tolist())), frame)
+
+
 def rectangle(
     study: Study, image: str, box: tuple, n: int = 30, seed: int | None = None, *, frame: int = 0
 ) -> pd.DataFrame:
@@ -22,31 +81,42 @@ def rectangle(
     Parameters
     ----------
     study : Study
-    image : str
-        Name of a training image.
-    box : tuple of 3 (first, last)
-        Range of z, y and x, in voxels, both ends included.
-    n : int
-        20 to 50 are a good batch: label all of them as one class, then flip the exceptions.
-    seed : int, optional
-        Same study, same seed: same queue. The study's own if left out.
-    frame : int
-        Frame of a time lapse.
+    image, box, frame
+        As of a `Region`.
+    n, seed
+        As of `draw_inside`.
 
     Raises
     ------
     ValueError
         If the box is not one, or the image judges.
     """
-    ends = np.asarray(box, dtype="float64")
-    if ends.shape != (3, 2) or not (ends[:, 0] <= ends[:, 1]).all():
-        raise ValueError(f"A box needs (first, last) for each of z, y and x; got {box!r}. Write three pairs.")
+    return draw_inside(study, Region(image, box, frame=frame), n, seed)
+
+
+def draw_inside(study: Study, region: Region, n: int = 30, seed: int | None = None) -> pd.DataFrame:
+    """Draw up to `n` candidates at random from those inside a region that have no label yet.
+
+    Parameters
+    ----------
+    study : Study
+    region : Region
+    n : int
+        20 to 50 are a good batch: label all of them as one class, then flip the exceptions.
+    seed : int, optional
+        Same study, same seed: same queue. The study's own if left out.
+
+    Raises
+    ------
+    ValueError
+        If the image judges.
+    """
+    image = region.image
     if study.entry(image).role == "judge":
         raise ValueError(f"Labels are drawn from training images; {image!r} judges. Choose a training image.")
     table = frame_of(study)
-    where = table[["z", "y", "x"]].to_numpy()
-    inside = ((where >= ends[:, 0]) & (where <= ends[:, 1])).all(axis=1)
-    free = table[table["free"] & (table["image"] == image) & (table["frame"] == frame) & inside]
+    inside = region.holds(table[["z", "y", "x"]].to_numpy())
+    free = table[table["free"] & (table["image"] == image) & (table["frame"] == region.frame) & inside]
     rng = np.random.default_rng(study.settings.seed if seed is None else seed)
     chosen = rng.choice(len(free), min(n, len(free)), replace=False)
     queue = free.iloc[chosen].assign(origin="rectangle", weight=len(free) / max(len(chosen), 1))
@@ -85,8 +155,21 @@ def draw_rectangle(
     ValueError
         As `rectangle`; or if the name is taken by a batch that was drawn otherwise.
     """
-    how = {"image": image, "box": np.asarray(box).tolist(), "n": n, "frame": frame}
-    return _kept(study, name, how, lambda seed: rectangle(study, image, box, n, seed, frame=frame))
+    return draw_region(study, name, Region(image, box, frame=frame), n=n)
+
+
+def draw_region(study: Study, name: str, region: Region, *, n: int = 30) -> pd.DataFrame:
+    """Draw a region's queue once and keep it under its name, as `draw_inside` does.
+
+    Raises
+    ------
+    ValueError
+        As `draw_inside`; or if the name is taken by a batch that was drawn otherwise.
+    """
+    how = {"image": region.image, "box": list(map(list, region.box)), "n": n, "frame": region.frame}
+    if region.outline:
+        how |= {"outline": list(map(list, region.outline))}
+    return _kept(study, name, how, lambda seed: draw_inside(study, region, n, seed))
 
 
 def batch_names(study: Study) -> list[str]:

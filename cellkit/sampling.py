@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from cellkit.cubes import CubeGeometry
-from cellkit.disk import fingerprint
+from cellkit.disk import fingerprint, read_json
 from cellkit.study import SAME_PLACE, Study
 from cellkit.tables import PLACE_COLUMNS, positions_um
 
@@ -95,7 +95,27 @@ def frame_of(study: Study) -> pd.DataFrame:
     table = table[table["image"].map(lambda name: study.entry(name).role != "judge")]
     table = add_micrometres(study, table)
     told = _near(table, study.labels(), np.full(3, SAME_PLACE * study.settings.diameter_um), norm=2)
-    return table.assign(free=(table["answer"] == "") & ~told & ~barred(study, table))
+    return table.assign(
+        free=(table["answer"] == "") & ~told & ~barred(study, table) & ~in_batches(study, table)
+    )
+
+
+def in_batches(study: Study, candidates: pd.DataFrame) -> np.ndarray:
+    """Say which candidates a batch of the study holds already: nothing is drawn into two batches.
+
+    Parameters
+    ----------
+    study : Study
+    candidates : DataFrame
+        Columns `image, frame, z, y, x`, in voxels.
+    """
+    columns = list(PLACE_COLUMNS)
+    files = sorted((study.folder / "batches").glob("*.json"))
+    rows = [row for file in files for row in read_json(file, what="A batch")["queue"]]
+    held = {tuple(row[name] for name in columns) for row in rows}
+    return np.array(
+        [key in held for key in candidates[columns].itertuples(index=False, name=None)], dtype=bool
+    )
 
 
 def draw(

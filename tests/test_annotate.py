@@ -332,3 +332,32 @@ def test_every_pair_of_classes_has_keys_of_its_own():
     assert annotate.keymap(("on", "off"))["o"] == "on"
     assert annotate.keymap(("unclear", "clear"))["p"] == "unclear", "u is for unsure"
     assert annotate.keymap(("on", "off"))["x"] == "off"
+
+
+def test_no_candidate_is_drawn_into_two_batches(tmp_path):
+    study = make_study(tmp_path / "s", n=100)
+    first = annotate.draw_batch(study, "1", 60)
+    second = annotate.draw_batch(study, "2", 60, by="random")
+    region = annotate.draw_rectangle(study, "3", "animal-1", box=((0, 23), (0, 119), (0, 119)), n=100)
+    places = pd.concat([first, second, region])[["image", "z", "y", "x"]]
+    assert not places.duplicated().any()
+    assert len(region) == 100 - (pd.concat([first, second])["image"] == "animal-1").sum()
+    (study.folder / "batches" / "1.json").unlink()
+    again = annotate.draw_rectangle(study, "4", "animal-1", box=((0, 23), (0, 119), (0, 119)), n=100)
+    assert len(again) == (first["image"] == "animal-1").sum(), "control: the batch is what held them"
+
+
+def test_a_region_is_drawn_inside_its_outline(tmp_path):
+    study = make_study(tmp_path / "s", n=300)
+    region = annotate.outlined("animal-1", [(10, 10), (10, 90), (90, 10)], z=(2, 20))
+    assert region.box == ((2, 20), (10, 90), (10, 90))
+    queue = annotate.draw_region(study, "corner", region, n=20)
+    assert (queue["y"] + queue["x"] <= 100).all()
+    assert queue["z"].between(2, 20).all()
+    pd.testing.assert_frame_equal(
+        annotate.draw_region(study, "corner", region, n=20), queue, check_dtype=False
+    )
+    with pytest.raises(
+        ValueError, match=r"^An outline needs three corners \(y, x\) or more; got 2\. Draw a larger one\.$"
+    ):
+        annotate.outlined("animal-1", [(10, 10), (10, 90)], z=(2, 20))

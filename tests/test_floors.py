@@ -29,7 +29,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["networks"],
     ["sampling", "audits", "pools"],
     ["drawing"],
-    ["batches", "balance", "labelled", "assessment"],
+    ["batches", "balance", "points", "labelled", "assessment"],
     ["detect", "review", "annotate", "retrain", "reassess"],
     ["plots"],
     ["report"],

@@ -196,8 +196,8 @@ def test_the_browser_reads_the_part_of_the_plane_that_is_shown(two_channels):
     two_channels.save_candidates("m1", make_empty(two_channels), made_by={})
     pane = Listener(SliceBrowser(two_channels, "m1").pane)
     intensities = two_channels.intensities("m1")
-    view = {"z": 10, "depth": 1, "roles": ["signal", "background"], "box": [4, 24, 6, 36], "step": 1}
-    said = pane.say("view", key="k", **view)
+    view = {"along": 0, "box": [[10, 11], [4, 24], [6, 36]], "step": [1, 1], "frame": 0}
+    said = pane.say("view", key="k", roles=["signal", "background"], **view)
     (message, buffers) = pane.heard[-1]
     assert (said["rows"], said["columns"], message["key"]) == (20, 30, "k")
     for role, buffer in zip(("signal", "background"), buffers, strict=True):
@@ -205,11 +205,24 @@ def test_the_browser_reads_the_part_of_the_plane_that_is_shown(two_channels):
         np.testing.assert_array_equal(
             np.frombuffer(buffer, "<u2").reshape(20, 30), encode(plane, intensities[role])
         )
-    pane.say("view", key="k", **view | {"depth": 5, "roles": ["signal"], "step": 2})
+    thicker = view | {"box": [[8, 13], [4, 24], [6, 36]], "step": [2, 2]}
+    pane.say("view", key="k", roles=["signal"], **thicker)
     message, buffers = pane.heard[-1]
     thick = two_channels.image("m1").read("signal")[8:13, 4:24, 6:36].max(0)
     halved = encode(thick.reshape(10, 2, 15, 2).mean(axis=(1, 3)), intensities["signal"])
     np.testing.assert_array_equal(np.frombuffer(buffers[0], "<u2").reshape(10, 15), halved)
+
+
+@pytest.mark.parametrize(
+    ("along", "box"), [(1, [[0, 20], [19, 20], [3, 40]]), (2, [[2, 20], [5, 35], [20, 21]])]
+)
+def test_the_other_planes_are_the_image_seen_along_y_and_along_x(two_channels, along, box):
+    pane = Listener(SliceBrowser(two_channels, "m1").pane)
+    said = pane.say("view", key="k", roles=["signal"], along=along, box=box, step=[1, 1], frame=0)
+    block = two_channels.image("m1").read("signal")[tuple(slice(*side) for side in box)]
+    seen = block[:, 0] if along == 1 else block[:, :, 0].T
+    got = np.frombuffer(pane.heard[-1][1][0], "<u2").reshape(said["rows"], said["columns"])
+    np.testing.assert_array_equal(got, encode(seen, two_channels.intensities("m1")["signal"]))
 
 
 def make_empty(study):
@@ -222,29 +235,55 @@ def points(browser):
     return np.frombuffer(numbers, "<f4").reshape(message["n"], 4), np.frombuffer(codes, "u1").reshape(-1, 2)
 
 
-def test_a_click_labels_a_candidate_with_the_class_and_undo_takes_it_back(browser, study):
+def test_all_points_are_sent_once_and_afterwards_only_what_changes(browser, study):
     numbers, codes = points(browser)
     table = study.candidates("animal-1")
     np.testing.assert_allclose(numbers[:, 3], table["p"], rtol=1e-5)
     np.testing.assert_array_equal(codes[:, 0], table["called"])
-    browser.say("label", index=7, answer="artefact")
-    assert points(browser)[1][7, 1] == 2
+    changed = browser.say("label", index=7, answer="artefact")
+    assert (changed["op"], changed["rows"], changed["codes"], changed["n"]) == ("changed", [7], [2], 0)
+    assert sum(len(buffer) for buffer in browser.heard[-1][1]) == 0, "no point is sent again"
     label = study.labels().iloc[0]
     assert (label["origin"], label["batch"], label["who"]) == ("category", "browse animal-1", "ann")
-    browser.say("undo")
-    assert points(browser)[1][7, 1] == 0
-    browser.say("redo")
-    browser.say("label", index=7, answer="")
+    assert (browser.say("undo")["rows"], browser.heard[-1][0]["codes"]) == ([7], [0])
+    assert browser.say("undo")["said"] == "Nothing to undo here"
+    assert browser.say("redo")["codes"] == [2]
+    assert browser.say("label", index=7, answer="")["codes"] == [0]
     assert study.labels().empty
 
 
-def test_a_missed_cell_added_by_a_click_is_drawn_among_the_points(browser, study):
-    browser.say("missed", z=3, y=40.25, x=50.5)
-    numbers, codes = points(browser)
-    assert len(numbers) == 201
-    np.testing.assert_allclose(numbers[-1, :3], [3, 40.25, 50.5], rtol=1e-6)
-    assert codes[-1].tolist() == [2, 1]
+def test_a_missed_cell_added_by_a_click_is_a_new_point_and_gone_when_it_is_taken_back(browser, study):
+    added = browser.say("missed", z=3, y=40.25, x=50.5)
+    numbers, codes = browser.heard[-1][1]
+    assert (added["rows"], added["n"]) == ([], 1)
+    np.testing.assert_allclose(np.frombuffer(numbers, "<f4")[:3], [3, 40.25, 50.5], rtol=1e-6)
+    assert list(codes) == [2, 1]
     assert study.labels()["origin"].tolist() == ["missed"]
+    gone = browser.say("undo")
+    assert (gone["rows"], gone["codes"], gone["n"]) == ([200], [4], 0)
+    back = browser.say("redo")
+    assert (back["rows"], back["codes"], back["n"]) == ([200], [1], 0)
+
+
+def test_labels_of_another_sitting_arrive_with_the_next_refresh(browser, study):
+    row = study.candidates("animal-1").iloc[[3]].assign(origin="category", batch="b")
+    annotate.answer(open_study(study.folder), row, "cell", "bob")
+    browser.heard.clear()
+    browser.screen.refresh()
+    assert (browser.heard[-1][0]["rows"], browser.heard[-1][0]["codes"]) == ([3], [1])
+
+
+def test_candidates_chosen_in_the_picture_are_opened_in_the_gallery_below(study):
+    browser = SliceBrowser(study, "animal-1", who="ann")
+    pane = Listener(browser.pane)
+    pane.say("gallery", rows=[5, 2, 9])
+    queue = browser.children[1].queue
+    table = study.candidates("animal-1").iloc[[5, 2, 9]]
+    np.testing.assert_array_equal(queue[["z", "y", "x"]], table[["z", "y", "x"]])
+    assert set(queue["batch"]) == {"browse animal-1"}
+    gallery = Listener(browser.children[1])
+    gallery.say("label", rows=[0], answer="cell")
+    assert pane.heard[-1][0]["rows"] == [5]
 
 
 def test_an_image_that_judges_can_be_looked_at_but_not_labelled(study):
@@ -269,7 +308,7 @@ def test_a_rectangle_opens_a_sample_below_and_its_answers_are_drawn_in_the_pictu
     browser = SliceBrowser(study, "animal-1", who="ann")
     pane = Listener(browser.pane)
     pane.say("ready")
-    pane.say("rectangle", box=[[-1, 24], [0, 80], [0, 119]])
+    pane.say("region", box=[[-1, 24], [0, 80], [0, 119]])
     gallery = Listener(browser.children[1])
     queue = gallery.screen.queue
     assert len(queue) == 40
@@ -277,9 +316,20 @@ def test_a_rectangle_opens_a_sample_below_and_its_answers_are_drawn_in_the_pictu
     assert set(queue["origin"]) == {"rectangle"}
     pane.heard.clear()
     gallery.say("label", rows=[0, 1], answer="cell")
-    assert (points(pane)[1][:, 1] == 1).sum() == 2
-    reply = pane.say("rectangle", box=[[0, 1], [5, 5], [5, 5]])
-    assert reply["text"].startswith("A rectangle needs candidates without a label; ")
+    assert pane.heard[-1][0]["codes"] == [1, 1]
+    reply = pane.say("region", box=[[0, 1], [5, 5], [5, 5]])
+    assert (reply["text"][:42], reply["saved"]) == ("A region needs candidates without a label ", True)
+
+
+def test_an_outline_opens_a_sample_of_what_lies_inside_it(study):
+    browser = SliceBrowser(study, "animal-1", who="ann")
+    triangle = [[0, 0], [119, 0], [0, 119]]
+    Listener(browser.pane).say("region", box=[[-1, 24], [0, 119], [0, 119]], outline=triangle)
+    queue = browser.children[1].queue
+    assert len(queue) == 40
+    assert (queue["y"] + queue["x"] <= 119).all()
+    table = study.candidates("animal-1")
+    assert (table["y"] + table["x"] > 119).any(), "control: others lie outside"
 
 
 def test_a_box_of_the_category_table_opens_its_unfinished_batch(study):

@@ -1,5 +1,7 @@
 """Pixels for the screens: crops around candidates and parts of planes, as 16-bit buffers."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -71,14 +73,42 @@ def plane(
     role: str,
     intensities: Intensities,
     *,
-    box: tuple[slice, slice, slice],
-    frame: int,
-    step: int,
+    view: "View",
 ) -> np.ndarray:
-    """Return part of an image seen along z, uint16 (y, x): the maximum of its planes, in means of `step`."""
-    seen = image.read(role, frame=frame, box=box).max(axis=0)
-    rows, columns = (n // step for n in seen.shape)
-    if step > 1:
-        whole = seen[: rows * step, : columns * step].reshape(rows, step, columns, step)
-        seen = whole.mean(axis=(1, 3))
+    """Return part of an image seen along an axis, uint16 (rows, columns).
+
+    Rows and columns are (y, x) along z, (z, x) along y, and (y, z) along x: the maximum of the planes of the
+    view's box, in means of its steps.
+    """
+    box = slice(*view.box[0]), slice(*view.box[1]), slice(*view.box[2])
+    seen = image.read(role, frame=view.frame, box=box).max(axis=view.along)
+    seen = seen.T if view.along == 2 else seen
+    (rows, columns), (down, across) = seen.shape, view.step
+    if view.step != (1, 1):
+        down, across = min(down, rows), min(across, columns)
+        whole = seen[: rows // down * down, : columns // across * across]
+        parts = whole.reshape(rows // down, down, columns // across, across)
+        seen = parts.mean(axis=(1, 3), dtype="float32")
     return encode(seen, intensities)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a picture of an image shows.
+
+    Attributes
+    ----------
+    along : int
+        The axis that is looked along: 0 z, 1 y, 2 x.
+    box : tuple of 3 (first, stop)
+        Range of voxels along z, y and x.
+    step : tuple of 2 int
+        Voxels in one pixel, down and across.
+    frame : int
+        Frame of a time lapse.
+    """
+
+    along: int
+    box: tuple[tuple[int, int], ...]
+    step: tuple[int, int] = (1, 1)
+    frame: int = 0

@@ -1,4 +1,4 @@
-"""Browse an image plane by plane: see the calls, label by a click, add missed cells, sample a rectangle."""
+"""Browse an image in three planes: see the calls, label by a click, add missed cells, sample a region."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,16 @@ import pandas as pd
 
 from cellkit import annotate
 from cellkit.cubes import ROLES
+from cellkit.points import GONE, image_points, queue_of, what_changed
 from cellkit.study import Study
 from cellkit.tables import UNSURE
 from cellkit.widgets.gallery import Gallery
-from cellkit.widgets.pictures import plane
+from cellkit.widgets.pictures import View, plane
 from cellkit.widgets.screen import Handler, Screen, answer_styles, front_end
 
-FROM_RECTANGLE = 40
+FROM_REGION = 40
+NOT_LABELS = {"ready", "view", "region", "gallery", "frame"}
+TOOLS = ("look", "missed", "rectangle", "outline")
 
 
 class SlicePane(Screen):
@@ -28,12 +31,17 @@ class SlicePane(Screen):
     who : str
         In whose name answers are saved.
     frame : int
-        Frame of a time lapse.
+        Frame of a time lapse that is shown first.
+    tool : str
+        What a click does at first: "look" (select), "missed", "rectangle" or "outline".
     on_sample : callable, optional
-        Called with the queue that was drawn from a rectangle.
+        Called with the queue that was drawn from a region or chosen for the gallery.
     """
 
-    _esm = front_end("slice_view.js", "slice_keys.js", "slices.js")
+    _esm = front_end(
+        "slice_view.js", "slice_marks.js", "slice_panes.js", "slice_keys.js", "slice_filters.js",
+        "slice_points.js", "slice_pointer.js", "slice_actions.js", "slices.js",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,13 +50,18 @@ class SlicePane(Screen):
         *,
         who: str = "me",
         frame: int = 0,
+        tool: str = "look",
         on_sample: Callable[[pd.DataFrame], None] | None = None,
     ) -> None:
-        self.study, self.name, self.who, self.frame, self.on_sample = study, image, who, frame, on_sample
+        if tool not in TOOLS:
+            raise ValueError(f"A tool must be one of {', '.join(TOOLS)}; got {tool!r}. Choose one of them.")
+        self.study, self.name, self.who, self.frame, self.tool = study, image, who, frame, tool
+        self.on_sample = on_sample
         self.image = study.image(image)
         self.roles = [role for role in ROLES if role in self.image.roles]
         self.revision = 0
-        self.points = pd.DataFrame()
+        self.candidates = study.candidates(image)
+        self.points = image_points(study, image, frame=frame, candidates=self.candidates)
         super().__init__()
 
     @property
@@ -61,9 +74,11 @@ class SlicePane(Screen):
         return {
             "ready": self._ready,
             "view": self._view,
+            "frame": self._frame,
             "label": self._label,
             "missed": self._missed,
-            "rectangle": self._rectangle,
+            "region": self._region,
+            "gallery": self._gallery,
             "undo": lambda _: self._step(annotate.undo, "Undone"),
             "redo": lambda _: self._step(annotate.redo, "Redone"),
         }
@@ -75,107 +90,147 @@ class SlicePane(Screen):
                 "op": "open",
                 "name": self.name,
                 "shape": list(self.image.shape[2:]),
+                "frames": self.image.frames,
+                "frame": self.frame,
                 "voxel_um": list(self.image.voxel_um),
                 "diameter_um": self.study.settings.diameter_um,
                 "roles": self.roles,
                 "classes": list(classes),
+                "answers": self._answers,
                 "styles": answer_styles(classes),
                 "keymap": list(annotate.keymap(classes).items()),
                 "judges": self.study.entry(self.name).role == "judge",
+                "tool": self.tool,
             }
         )
-        self.refresh()
+        self.candidates = self.study.candidates(self.name)
+        self._all_points()
+
+    @property
+    def _answers(self) -> list[str]:
+        return ["", *self.study.settings.classes, UNSURE, GONE]
 
     def _view(self, message: dict) -> None:
-        z, depth, step = (int(message[name]) for name in ("z", "depth", "step"))
-        y0, y1, x0, x1 = (int(n) for n in message["box"])
-        first, last = max(0, z - (depth - 1) // 2), min(self.image.shape[2], z + depth // 2 + 1)
-        box = (slice(first, last), slice(y0, y1), slice(x0, x1))
+        view = View(
+            along=int(message["along"]),
+            box=tuple((int(first), int(stop)) for first, stop in message["box"]),
+            step=(int(message["step"][0]), int(message["step"][1])),
+            frame=int(message["frame"]),
+        )
         intensities = self.study.intensities(self.name)
-        seen = [
-            plane(self.image, role, intensities[role], box=box, frame=self.frame, step=step)
-            for role in message["roles"]
-            if role in self.roles
-        ]
-        said = {"key": message["key"], "z": z, "box": [y0, y1, x0, x1], "step": step}
+        roles = [role for role in message["roles"] if role in self.roles]
+        seen = [plane(self.image, role, intensities[role], view=view) for role in roles]
         rows, columns = seen[0].shape
-        self.send({"op": "view", **said, "rows": rows, "columns": columns}, [part.tobytes() for part in seen])
+        said = {"op": "view", "key": message["key"], "rows": rows, "columns": columns}
+        self.send(said, [part.tobytes() for part in seen])
+
+    def _frame(self, message: dict) -> None:
+        self.frame = min(max(int(message["frame"]), 0), self.image.frames - 1)
+        self._all_points()
+
+    def _all_points(self, said: str = "") -> None:
+        """Send every point; afterwards only what changes."""
+        self.points = self._points_now()
+        message = {"op": "points", "frame": self.frame, "said": said, "revision": self.revision}
+        self.send(message | {"n": len(self.points)}, self._packed(self.points))
+
+    def _points_now(self) -> pd.DataFrame:
+        return image_points(self.study, self.name, frame=self.frame, candidates=self.candidates)
+
+    def _packed(self, points: pd.DataFrame) -> list[bytes]:
+        """Return `z, y, x, p` as float32, and `call, answer` as bytes, a row each."""
+        numbers = points[["z", "y", "x", "p"]].to_numpy("<f4")
+        codes = np.stack([points["call"], points["answer"].map(self._answers.index)], axis=1)
+        return [numbers.tobytes(), codes.reshape(len(points), 2).astype("u1").tobytes()]
 
     def refresh(self, said: str = "") -> None:
-        """Draw the candidates and labels of the image as they are now."""
-        self.points = self._points()
-        n = len(self.points)
-        numbers = self.points[["z", "y", "x", "p"]].to_numpy("<f4")
-        told = ["", *self.study.settings.classes, UNSURE]
-        codes = np.stack([self.points["call"], self.points["answer"].map(told.index)], axis=1).astype("u1")
-        message = {"op": "points", "n": n, "classes": list(self.study.settings.classes), "said": said}
-        self.send({**message, "revision": self.revision}, [numbers.tobytes(), codes.reshape(n, 2).tobytes()])
+        """Show the labels of the image as they are now: only points that changed are sent."""
+        change = what_changed(self.points, self._points_now())
+        self.points = change.points
+        message = {
+            "op": "changed",
+            "rows": change.rows.tolist(),
+            "codes": [self._answers.index(answer) for answer in self.points["answer"].iloc[change.rows]],
+            "n": change.added,
+            "said": said,
+            "revision": self.revision,
+        }
+        self.send(message, self._packed(self.points.tail(change.added)))
 
-    def _points(self) -> pd.DataFrame:
-        """Return the candidates, then the labels that lie at none; `call` is 0 or 1, or 2 without a call."""
-        table = self.study.labelled_candidates()
-        table = table[(table["image"] == self.name) & (table["frame"] == self.frame)].reset_index(drop=True)
-        called = table["called"].astype("int64") if "called" in table else pd.Series(2, index=table.index)
-        p = table["p"] if "p" in table else pd.Series(np.nan, index=table.index)
-        table = table.assign(call=called.where(p.notna(), 2), p=p)
-        labels = self.study.labels()
-        here = (labels["image"] == self.name) & (labels["frame"] == self.frame)
-        added = labels[here & ~labels["id"].isin(table["label"])].reset_index(drop=True)
-        voxels = added[["z_um", "y_um", "x_um"]].to_numpy("float64") / np.asarray(self.image.voxel_um)
-        added = added[["image", "frame", "answer"]].assign(p=np.nan, call=2)
-        added[["z", "y", "x"]] = voxels
-        return pd.concat([part for part in (table, added) if len(part)] or [table], ignore_index=True)
+    def _row(self, index: int) -> pd.DataFrame:
+        return queue_of(self.study, self.points.iloc[[index]], batch=self.batch)
 
     def _label(self, message: dict) -> None:
-        row = self.points.iloc[[int(message["index"])]]
+        row, answer = self._row(int(message["index"])), str(message["answer"])
         if annotate.barred(self.study, row)[0]:
             raise ValueError(
                 "Labels outside the audit keep away from it; this candidate is audited, or its cube overlaps "
                 "one that is. Choose another."
             )
-        if message["answer"]:
-            row = row.assign(origin="category", weight=np.nan, batch=self.batch)
-            annotate.answer(self.study, row, str(message["answer"]), self.who)
+        if answer:
+            annotate.answer(self.study, row, answer, self.who)
         else:
             annotate.clear(self.study, row, self.who)
-        self._changed(f"Answered {message['answer']}" if message["answer"] else "Cleared")
+        self._changed(f"Answered {answer}" if answer else "Cleared")
 
     def _missed(self, message: dict) -> None:
         where = tuple(float(message[axis]) for axis in "zyx")
         annotate.missed(self.study, self.name, where, self.who, frame=self.frame, batch=self.batch)
         self._changed("Added")
 
-    def _rectangle(self, message: dict) -> None:
+    def _region(self, message: dict) -> None:
+        """Draw a sample of what a person outlined: a box, or a polygon between two planes."""
         taken = set(annotate.batch_names(self.study))
         name = next(f"{self.name} {k}" for k in range(1, len(taken) + 2) if f"{self.name} {k}" not in taken)
-        queue = annotate.draw_rectangle(
-            self.study, name, self.name, box=tuple(message["box"]), n=FROM_RECTANGLE, frame=self.frame
+        (z, *_), outline = message["box"], message.get("outline")
+        region = (
+            annotate.outlined(self.name, outline, z=tuple(z), frame=self.frame)
+            if outline
+            else annotate.Region(self.name, tuple(message["box"]), frame=self.frame)
         )
+        queue = annotate.draw_region(self.study, name, region, n=FROM_REGION)
         if queue.empty:
             raise ValueError(
-                "A rectangle needs candidates without a label; this one holds none that may be drawn. "
-                "Draw a larger one."
+                "A region needs candidates without a label that no other batch holds; this one has none that "
+                "may be drawn. Draw a larger one, or open the batch that holds them."
             )
         self.refresh(f"{len(queue)} drawn")
+        self._open(queue)
+
+    def _gallery(self, message: dict) -> None:
+        """Open chosen candidates below, to be labelled as they are labelled here."""
+        points = self.points.iloc[[int(row) for row in message["rows"]]]
+        queue = queue_of(self.study, points, batch=self.batch)
+        queue = queue[~annotate.barred(self.study, queue)]
+        if queue.empty:
+            raise ValueError(
+                "A gallery needs candidates that may be labelled; those chosen are audited or overlap an "
+                "audited place. Choose others."
+            )
+        self._open(queue)
+
+    def _open(self, queue: pd.DataFrame) -> None:
         if self.on_sample:
             self.on_sample(queue)
 
     def _step(self, step: Callable, said: str) -> None:
-        self._changed(f"{said}: {len(step(self.study, self.who, self.batch))}")
+        n = len(step(self.study, self.who, self.batch))
+        self._changed(f"{said}: {n}" if n else f"Nothing to {'undo' if said == 'Undone' else 'redo'} here")
 
     def _changed(self, said: str) -> None:
         self.revision += 1
         self.refresh(said)
 
     def refuse(self, message: dict, reason: str) -> None:
-        """Say why something was not done or not saved."""
-        self.send(
-            {"op": "error", "text": reason, "saved": message.get("op") in {"ready", "view", "rectangle"}}
-        )
+        """Say why something was not done or not saved, and show the labels as they are on disk."""
+        saved = message.get("op") in NOT_LABELS
+        if not saved:
+            self._all_points()
+        self.send({"op": "error", "text": reason, "saved": saved, "key": message.get("key")})
 
 
 class SliceBrowser(ipywidgets.VBox):
-    """Browse one image of a study; a rectangle opens a sample of its candidates in a gallery below.
+    """Browse one image of a study; a region, or the candidates in view, open in a gallery below.
 
     Parameters
     ----------
@@ -185,12 +240,16 @@ class SliceBrowser(ipywidgets.VBox):
     who : str
         In whose name answers are saved.
     frame : int
-        Frame of a time lapse.
+        Frame of a time lapse that is shown first.
+    tool : str
+        What a click does at first: "look" (select), "missed", "rectangle" or "outline".
     """
 
-    def __init__(self, study: Study, image: str, *, who: str = "me", frame: int = 0) -> None:
+    def __init__(
+        self, study: Study, image: str, *, who: str = "me", frame: int = 0, tool: str = "look"
+    ) -> None:
         self.study, self.who = study, who
-        self.pane = SlicePane(study, image, who=who, frame=frame, on_sample=self.label)
+        self.pane = SlicePane(study, image, who=who, frame=frame, tool=tool, on_sample=self.label)
         super().__init__([self.pane])
 
     def label(self, queue: pd.DataFrame) -> None:

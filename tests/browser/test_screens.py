@@ -1,5 +1,7 @@
 """The screens in a real browser, as a person uses them."""
 
+import json
+
 import pytest
 from made_up import make_study
 
@@ -182,3 +184,85 @@ def test_stop_reaches_a_training_while_a_cell_waits_for_it(run, page, wait):
     expect(monitor).to_have_attribute("data-state", "done")
     expect(page.locator(".jp-OutputArea-output", has_text="network None")).to_have_count(1)
     expect(busy).to_have_count(0)
+
+
+def test_the_crosshair_links_three_planes_and_the_wheel_moves_along_the_axis_looked_along(run, study):
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import SliceBrowser\nSliceBrowser(study, 'animal-1', who='ann')"
+    )  # fmt: skip
+    page = run("planes.ipynb", *cells)
+    browser = screen(page, "slices")
+    browser.focus()
+    page.keyboard.press("t")
+    expect(browser).to_have_attribute("data-layout", "three")
+    expect(browser).to_have_attribute("data-at", "12 60 60")
+    expect(browser).to_have_attribute("data-settled", "1")
+    along_y = browser.locator('.ck-pane[data-along="1"]')
+    box = along_y.bounding_box()
+    page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.4 * box["height"])
+    z, y, x = map(int, browser.get_attribute("data-at").split())
+    assert y == 60
+    assert x < 60
+    assert z < 12
+    page.mouse.wheel(0, 1)
+    expect(browser).to_have_attribute("data-at", f"{z} 61 {x}")
+    page.mouse.move(box["x"] + 20, box["y"] - 40)
+    page.mouse.wheel(0, 1)
+    expect(browser).to_have_attribute("data-at", f"{z + 1} 61 {x}")
+    page.keyboard.press("n")
+    expect(browser).not_to_have_attribute("data-selected", "")
+    row = int(browser.get_attribute("data-selected"))
+    found = study.candidates("animal-1").iloc[row][["z", "y", "x"]]
+    assert browser.get_attribute("data-at") == " ".join(str(int(v + 0.5)) for v in found)
+    page.keyboard.press("t")
+    expect(browser).to_have_attribute("data-layout", "one")
+
+
+def test_filters_hide_points_and_a_label_sends_only_what_changed(run, study):
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import SliceBrowser\nSliceBrowser(study, 'animal-1', who='ann')"
+    )  # fmt: skip
+    page = run("filters.ipynb", *cells)
+    browser = screen(page, "slices")
+    expect(browser).to_have_attribute("data-visible", "200")
+    browser.focus()
+    page.keyboard.type("nx")
+    expect(browser).to_have_attribute("data-rev", "1")
+    expect(browser).to_have_attribute("data-sent", "0")
+    expect(browser).to_have_attribute("data-labelled", "1")
+    browser.locator(".ck-select").select_option("unlabelled")
+    expect(browser).to_have_attribute("data-visible", "199")
+    table = study.candidates("animal-1")
+    browser.locator('input[aria-label="least p"]').fill("0.5")
+    sure = table["p"].astype("float32") >= 0.5
+    row = int(browser.get_attribute("data-selected"))
+    expect(browser).to_have_attribute("data-visible", str(int(sure.drop(row).sum())))
+    browser.focus()
+    page.keyboard.press("g")
+    gallery = screen(page, "gallery")
+    expect(gallery.locator(".ck-tile").first).to_be_visible()
+    gallery.locator(".ck-tile").first.click()
+    page.keyboard.press("c")
+    expect(browser).to_have_attribute("data-labelled", "2")
+    expect(browser).to_have_attribute("data-sent", "0")
+
+
+def test_an_outline_of_clicked_corners_opens_a_sample_of_what_lies_inside(run, study):
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import SliceBrowser\nSliceBrowser(study, 'animal-1', who='ann', tool='outline')"
+    )  # fmt: skip
+    page = run("outline.ipynb", *cells)
+    browser = screen(page, "slices")
+    expect(browser).to_have_attribute("data-tool", "outline")
+    browser.focus()
+    page.keyboard.type("mmmm")
+    expect(browser).to_have_attribute("data-depth", "9")
+    stage = browser.locator(".ck-stage")
+    box = stage.bounding_box()
+    for x, y in ((0.3, 0.1), (0.7, 0.1), (0.5, 0.9)):
+        stage.click(position={"x": x * box["width"], "y": y * box["height"]})
+    page.keyboard.press("Enter")
+    gallery = screen(page, "gallery")
+    assert 0 < gallery.locator(".ck-tile").count() <= 40
+    record = next((study.folder / "batches").glob("*.json")).read_text()
+    assert len(json.loads(record)["how"]["outline"]) == 3

@@ -1,0 +1,196 @@
+/** What a person does in the slice browser: `actions` by key and button, `hands` by pointer. */
+function sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, draw }) {
+  const clamp = (value, n) => Math.min(Math.max(Math.round(value), 0), n - 1);
+  const sizeOf = (axis) => now.data.voxel_um[axis];
+  const um = (voxels) => [0, 1, 2].map((axis) => (voxels[axis] + 0.5) * sizeOf(axis)); // a voxel's centre lies at a whole number
+  const voxel = (axis, length) => length / sizeOf(axis) - 0.5;
+
+  function show() {
+    describe();
+    draw();
+  }
+
+  /** Bring a place into every picture that does not show it. */
+  function reveal(place, margin = 0) {
+    for (const pane of now.panes) {
+      const [y, x] = pane.place(cam, place);
+      if (y < margin || y > pane.height - margin) cam.at[pane.down] = place[pane.down];
+      if (x < margin || x > pane.width - margin) cam.at[pane.across] = place[pane.across];
+    }
+  }
+
+  function move(axis, to) {
+    const next = clamp(to, now.data.shape[axis]);
+    if (next === now.at[axis]) return;
+    if (axis === 0) now.heading = Math.sign(next - now.at[0]);
+    now.at = now.at.map((old, each) => (each === axis ? next : old));
+    if (now.layout === "three") reveal(um(now.at));
+    show();
+  }
+
+  function tell(message) {
+    if (now.data.judges) return fail(`${now.data.name} judges: its labels come from the audit only.`);
+    now.saved = "saving";
+    model.send(message);
+    show();
+  }
+
+  /** Label a point: drawn at once, and as it is on disk when Python has answered. */
+  function label(index, answer) {
+    if (!now.data.judges) points.answer[index] = points.answers.indexOf(answer);
+    tell({ op: "label", index, answer });
+  }
+
+  function select(index) {
+    now.selected = index;
+    now.at = [...points.at(index)].map((v, axis) => clamp(v, now.data.shape[axis]));
+    reveal(um(points.at(index)), 30);
+    show();
+  }
+
+  const actions = {
+    move,
+    go: (by) => move(0, now.at[0] + by),
+    end: (by) => move(0, by > 0 ? now.data.shape[0] - 1 : 0),
+    frame: (by) => actions.frameTo(now.frame + by),
+    frameTo(to) {
+      const next = clamp(to, now.data.frames);
+      if (next === now.frame) return;
+      Object.assign(now, { frame: next, selected: null });
+      model.send({ op: "frame", frame: next });
+      show();
+    },
+    tool(name) { now.tool = name; now.corners = []; show(); },
+    /** Label the selected candidate; without one, let every click label so. */
+    answer(answer) {
+      if (now.selected !== null) label(now.selected, answer);
+      else if (answer) actions.tool(answer);
+    },
+    layout(name) {
+      if (name === "side" && !now.data.roles.includes("background")) return;
+      now.layout = now.layout === name || (name === "three" && now.data.shape[0] === 1) ? "one" : name;
+      arrange();
+    },
+    channel(name) { now.shown = now.shown === name ? "signal" : now.data.roles.includes("background") ? name : now.shown; show(); },
+    thicker(by) { now.depth = clamp(now.depth + by - 1, now.data.shape[0]) + 1; show(); },
+    automatic() { for (const each of Object.values(limits)) Object.assign(each, { low: 0, high: 1.2 }); show(); },
+    zoom: (by) => { cam.zoom(by, now.panes[0]); draw(); },
+    pan: (down, right) => { cam.pan(now.panes[0], down, right); draw(); },
+    fit() {
+      const [pane] = now.panes;
+      const sides = now.data.shape.map((n, axis) => n * sizeOf(axis));
+      cam.scale = Math.min(pane.width / sides[pane.across], pane.height / sides[pane.down]);
+      cam.at = sides.map((side) => side / 2);
+      root.dataset.fitted = pane.width > 1 ? "1" : "0";
+      draw();
+    },
+    next() {
+      const found = points.next(now.selected === null ? now.at : points.at(now.selected), now.data.voxel_um);
+      if (found === null) say("All that are shown are labelled");
+      else select(found);
+    },
+    /** Open what is in view in the gallery: the selected first, then the nearest without a label. */
+    gallery() {
+      const middle = now.selected === null ? null : points.at(now.selected);
+      const away = (i) => (middle ? [0, 1, 2].reduce((sum, axis) => sum + ((points.at(i)[axis] - middle[axis]) * sizeOf(axis)) ** 2, 0) : i);
+      const rows = inView().filter((i) => i === now.selected || !points.answer[i]).sort((a, b) => away(a) - away(b)).slice(0, 40);
+      if (rows.length) model.send({ op: "gallery", rows });
+      else say("No candidate without a label is in view");
+    },
+    close() {
+      const outline = now.corners.map(([y, x]) => [voxel(1, y), voxel(2, x)]);
+      if (now.tool !== "outline" || outline.length < 3) return;
+      now.corners = [];
+      const sides = [0, 1].map((i) => outline.map((corner) => corner[i])).map((side) => [Math.min(...side), Math.max(...side)]);
+      tell({ op: "region", box: [depths(), ...sides], outline });
+    },
+    undo: () => tell({ op: "undo" }),
+    redo: () => tell({ op: "redo" }),
+    help: () => help(root, sliceHelp(now.data)),
+    leave() {
+      if (now.corners.length) now.corners = [];
+      else if (now.selected !== null) now.selected = null;
+      else if (now.tool !== "look") now.tool = "look";
+      else return root.blur();
+      show();
+    },
+  };
+
+  /** The planes that a region reaches through: those shown, and half a cell on either side. */
+  function depths() {
+    const thick = now.data.diameter_um / 2 / sizeOf(0);
+    const [first, stop] = planesOf(now.data, 0, now.at, now.depth);
+    return [first - thick, stop - 1 + thick];
+  }
+
+  /** How far a point lies from the planes of a picture, in cell radii: 0 inside, beyond 1 not to be seen. */
+  function away(pane, i, [first, stop]) {
+    const at = points.zyx[3 * i + pane.along];
+    return (Math.max(first - at, at - (stop - 1), 0) * sizeOf(pane.along)) / (now.data.diameter_um / 2);
+  }
+
+  function inView(pane = now.panes[0]) {
+    const planes = planesOf(now.data, pane.along, now.at, now.depth);
+    const seen = [];
+    for (let i = 0; i < points.n; i += 1) {
+      if (!points.mask[i] || away(pane, i, planes) > 1) continue;
+      const [y, x] = pane.place(cam, um(points.at(i)));
+      if (y >= 0 && x >= 0 && y <= pane.height && x <= pane.width) seen.push(i);
+    }
+    return seen;
+  }
+
+  const hands = {
+    um, away,
+    ready: () => now.data !== null,
+    roles: () => (now.shown === "overlay" ? ["signal", "background"] : [now.shown]),
+    tool: () => now.tool,
+    pan: (pane, down, right) => { cam.pan(pane, down, right); draw(); },
+    zoom: (by, pane, top, left) => { cam.zoom(by, pane, top, left); draw(); },
+    go: (by, axis) => move(axis, now.at[axis] + by),
+    contrast({ down, right }) {
+      const each = limits[now.shown === "background" ? "background" : "signal"];
+      each.high = Math.min(Math.max(each.high + down / 150, each.low + 0.05), 3.5);
+      each.low = Math.min(Math.max(each.low + right / 150, -0.5), each.high - 0.05);
+      show();
+    },
+    box(pane, { left, top, width, height }) {
+      const [y0, x0] = pane.where(cam, top, left);
+      const [y1, x1] = pane.where(cam, top + height, left + width);
+      tell({ op: "region", box: [depths(), [voxel(1, y0), voxel(1, y1)], [voxel(2, x0), voxel(2, x1)]] });
+    },
+    corner(pane, at, clicked = false) {
+      const [first] = now.corners.map(([y, x]) => pane.place(cam, [0, y, x]));
+      if (clicked && now.corners.length > 2 && Math.hypot(first[0] - at.y, first[1] - at.x) < 10) return actions.close();
+      now.corners.push(pane.where(cam, at.y, at.x));
+      draw();
+    },
+    close: () => actions.close(),
+    click(pane, at) {
+      const far = (i) => { const [y, x] = pane.place(cam, um(points.at(i))); return Math.hypot(y - at.y, x - at.x); };
+      const [nearest] = inView(pane).sort((a, b) => far(a) - far(b));
+      const hit = nearest !== undefined && far(nearest) < Math.max(12, (now.data.diameter_um / 2) * cam.scale) ? nearest : null;
+      const place = [...now.at];
+      const [down, across] = pane.where(cam, at.y, at.x);
+      [place[pane.down], place[pane.across]] = [voxel(pane.down, down), voxel(pane.across, across)];
+      if (now.tool === "missed") return tell({ op: "missed", z: place[0], y: place[1], x: place[2] });
+      if (now.layout === "three") now.at = place.map((v, axis) => clamp(v, now.data.shape[axis]));
+      if (["look", "rectangle", "outline"].includes(now.tool) || hit === null) now.selected = hit;
+      else return label(hit, now.tool);
+      show();
+    },
+  };
+  return { actions, hands };
+}
+
+/** What is known of the selected point. */
+function aboutPoint({ judges, classes, styles }, points, selected) {
+  if (selected === null || selected >= points.n) return [judges ? "" : "Click a candidate to select it, then a key to label it."];
+  const [z, y, x] = points.at(selected);
+  const told = points.told(selected);
+  return [
+    make("div", { class: "ck-answer" }, styles[told] && make("span", { class: "ck-badge", style: `--ck-answer:${styles[told].color}` }, styles[told].letter), told || "open"),
+    make("div", {}, `z ${z.toFixed(1)}  y ${y.toFixed(1)}  x ${x.toFixed(1)} voxels`),
+    points.call[selected] < 2 && make("div", {}, `p ${points.p[selected].toFixed(2)}, called ${classes[points.call[selected] === 1 ? 0 : 1]}`),
+  ].filter(Boolean);
+}
