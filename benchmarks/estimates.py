@@ -15,14 +15,17 @@ from cellkit.estimates import (
     Interval,
     add_intervals,
     adjusted_share,
+    canary,
     check_probabilities,
     detector_recall,
     draw_boxes,
     missed_total,
+    out_of_fold,
     powered_share,
     ratio_total,
     stratified_share,
     stratified_total,
+    suspect_labels,
     wilson,
 )
 
@@ -136,7 +139,63 @@ def t3(repeats: int) -> None:
             )
 
 
-TARGETS = {"T1": t1_t2, "T2": t1_t2, "T3": t3}
+def canary_trials(by: str, split: str, *, repeats: int, seed: int = 0) -> np.ndarray:
+    """Return how well random labels of groups or animals are learnt across a split by these units."""
+    rng, learnt = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        cubes = sim.overlapping_cubes(rng)
+        judged = sim.held_out(cubes.units[split], rng)
+        learnt.append(canary(cubes.features, cubes.units[by], ~judged, judged, by=by).accuracy)
+    return np.array(learnt)
+
+
+def t4(repeats: int) -> None:
+    """Random labels are learnt across a split that leaks, and across no other."""
+    print(
+        "T4 asked: mean balanced accuracy <= 0.55 (labels of groups) and <= 0.65 (of animals) across a split"
+    )
+    print("  by group or animal that does not leak; > 0.9 across one that does")
+    for by, split, leaks in [
+        ("group", "cube", True),
+        ("group", "group", False),
+        ("animal", "cube", True),
+        ("animal", "group", True),
+        ("animal", "animal", False),
+    ]:
+        learnt = canary_trials(by, split, repeats=max(1, repeats // 100))
+        wanted = "> 0.9" if leaks else "no leak"
+        print(f"  random labels of each {by}, split by {split}: {learnt.mean():.3f} ({wanted})", flush=True)
+
+
+def suspect_trials(*, repeats: int, seed: int = 0, **settings: float) -> tuple[float, float]:
+    """Return the share of flagged labels that are wrong, and the share of wrong ones that are flagged."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        world = sim.noisy_labels(rng, **settings)
+        p = out_of_fold(world.features, world.labels, world.groups)
+        flagged = suspect_labels(world.labels, p).rows
+        hits = world.wrong[flagged].sum()
+        found.append((hits / max(len(flagged), 1), hits / world.wrong.sum()))
+    precision, recall = np.mean(found, axis=0)
+    return float(precision), float(recall)
+
+
+def t5(repeats: int) -> None:
+    """Wrong labels are found."""
+    print("T5 asked, 5 % wrong: precision >= 0.75, recall >= 0.80 at AUC 0.99; >= 0.45, >= 0.70 at 0.96")
+    for auc, wrong, cells in [
+        (0.99, 0.05, 0.5), (0.96, 0.05, 0.5), (0.993, 0.01, 0.5), (0.993, 0.05, 0.5), (0.993, 0.1, 0.5),
+        (0.993, 0.01, 0.1), (0.993, 0.05, 0.1), (0.993, 0.1, 0.1),
+    ]:  # fmt: skip
+        found = suspect_trials(repeats=max(2, repeats // 60), auc=auc, wrong=wrong, cells=cells)
+        print(
+            f"  AUC {auc}, {wrong:.0%} wrong, {cells:.0%} cells: precision {found[0]:.2f}, "
+            f"recall {found[1]:.2f}",
+            flush=True,
+        )
+
+
+TARGETS = {"T1": t1_t2, "T2": t1_t2, "T3": t3, "T4": t4, "T5": t5}
 
 
 def main() -> None:

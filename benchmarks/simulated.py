@@ -8,7 +8,7 @@ large as they should be ("over-confident"). `q` is `p` corrected for the prevale
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, ndtri
 
 from cellkit.estimates import Design, Rates, changed_prevalence
 from cellkit.strata import allocate, steps_of
@@ -94,3 +94,43 @@ def fill_boxes(rng: np.random.Generator, *, n: int = 4000) -> Boxes:
     cells = rng.poisson(rng.gamma(0.5, 6.0, n))
     hits = rng.binomial(cells, np.clip(rng.normal(0.9, 0.05, n), 0, 1))
     return Boxes(cells, hits, hits + rng.poisson(0.9, n))
+
+
+class NoisyLabels(NamedTuple):
+    """Features, labels of which some are wrong, which these are, and groups of five."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    wrong: np.ndarray
+    groups: np.ndarray
+
+
+def noisy_labels(
+    rng: np.random.Generator, *, auc: float, wrong: float = 0.05, cells: float = 0.5, n: int = 2000
+) -> NoisyLabels:
+    """Return labels of which this share is flipped; the best network has this AUC."""
+    truth, flipped = rng.random(n) < cells, rng.random(n) < wrong
+    features = rng.normal(size=(n, 10))
+    features[:, 0] += np.where(truth, 1, -1) * ndtri(auc) / np.sqrt(2)
+    return NoisyLabels(features, truth ^ flipped, flipped, np.arange(n) // 5)
+
+
+class Cubes(NamedTuple):
+    """What a network sees of overlapping cubes, and the cube, overlap group and animal of each."""
+
+    features: np.ndarray
+    units: dict[str, np.ndarray]
+
+
+def overlapping_cubes(rng: np.random.Generator) -> Cubes:
+    """Return three overlapping cubes of each of 60 cells in each of 8 animals."""
+    animal, group = np.repeat(np.arange(8), 180), np.repeat(np.arange(480), 3)
+    seen = 2 * rng.normal(size=(8, 16))[animal] + rng.normal(size=(480, 16))[group]
+    cube = np.arange(1440)
+    return Cubes(seen + 0.2 * rng.normal(size=seen.shape), {"cube": cube, "group": group, "animal": animal})
+
+
+def held_out(unit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Hold out a quarter of the units; return which rows, shape (n,)."""
+    names = np.unique(unit)
+    return np.isin(unit, rng.choice(names, len(names) // 4, replace=False))

@@ -1,5 +1,6 @@
-"""Intervals, corrected counts, calibration and comparisons from a random draw: arrays in, numbers out."""
+"""Intervals, corrected counts, comparisons, agreement and warnings: arrays in, numbers out."""
 
+from cellkit.estimates.agreement import Agreement, agreement
 from cellkit.estimates.boxes import (
     ENOUGH_BOXES,
     add_intervals,
@@ -47,12 +48,15 @@ from cellkit.estimates.metrics import (
     ratio,
     weighted_metrics,
 )
+from cellkit.estimates.suspects import Canary, Suspects, canary, out_of_fold, suspect_labels
 
 __all__ = [
     "ENOUGH_ANIMALS",
     "ENOUGH_BOXES",
     "METRICS",
+    "Agreement",
     "CalibrationError",
+    "Canary",
     "Design",
     "Interval",
     "McNemar",
@@ -60,8 +64,10 @@ __all__ = [
     "Reliability",
     "ShiftCheck",
     "Spread",
+    "Suspects",
     "add_intervals",
     "adjusted_share",
+    "agreement",
     "answers_needed",
     "audit_design",
     "average_precision",
@@ -69,6 +75,7 @@ __all__ = [
     "box_chances",
     "brier_score",
     "calibration_error",
+    "canary",
     "changed_prevalence",
     "check_probabilities",
     "check_rates",
@@ -83,6 +90,7 @@ __all__ = [
     "metric_differences",
     "missed_total",
     "n_more",
+    "out_of_fold",
     "pooled_total",
     "powered_share",
     "ratio",
@@ -91,6 +99,7 @@ __all__ = [
     "spread",
     "stratified_share",
     "stratified_total",
+    "suspect_labels",
     "weighted_metrics",
     "wilson",
 ]
