@@ -1,59 +1,81 @@
 """The labels that may train a network, the side each is on, and their cubes."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cellkit.cubes import cut_cubes
+from cellkit.cube_store import keep_cubes
+from cellkit.disk import fingerprint
 from cellkit.networks.card import NetworkCard
-from cellkit.networks.fit import TrainingSet
+from cellkit.networks.pool import CubePool
 from cellkit.networks.splits import space_blocks, split_groups
+from cellkit.networks.stream import TrainingSet, pool_sets
 from cellkit.sampling import barred
-from cellkit.study import Study
+from cellkit.study import Study, open_study
 
 ENOUGH_ANIMALS = 3
+CUBES = "cubes"
+Pool = Study | TrainingSet | str | Path
 
 
 class Labelled(NamedTuple):
     """Labels, one row each: their places, cubes and targets.
 
     `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block`. `side`
-    is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is float32
-    (n, z, y, x, channel), `targets` (n,) 1 for the positive class.
+    is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is float16
+    (n, z, y, x, channel), on disk; `targets` (n,) 1 for the positive class. `pools` are sets from elsewhere,
+    which only teach, and `sources` what they are called.
     """
 
     places: pd.DataFrame
-    cubes: np.ndarray
+    cubes: CubePool
     targets: np.ndarray
+    pools: tuple[TrainingSet, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def all_own(self) -> TrainingSet:
+        """All labels of the study itself, grouped by block of space."""
+        weights, blocks = np.ones(len(self.targets), np.float32), self.places["block"].to_numpy()
+        return TrainingSet(self.cubes, self.targets, weights, blocks)
 
     def on(self, *sides: str) -> TrainingSet:
-        """Return the labels of these sides as a set to teach or to judge with."""
-        rows = self.places["side"].isin(sides).to_numpy()
-        animals = self.places["animal"].to_numpy()[rows]
-        return TrainingSet(self.cubes[rows], self.targets[rows], np.ones(rows.sum(), np.float32), animals)
+        """Return the study's labels of these sides as a set to teach or to judge with."""
+        return self.all_own.take(np.flatnonzero(self.places["side"].isin(sides)))
+
+    @property
+    def teaching(self) -> TrainingSet:
+        """The study's labels of the side that trains, and all pooled ones."""
+        own = self.on("train")
+        return pool_sets([own, *self.pools]) if self.pools else own
 
 
-def gather(study: Study, card: NetworkCard) -> Labelled:
-    """Collect the labels that may train a network and cut their cubes.
+def gather(study: Study, card: NetworkCard, pools: Sequence[Pool] = ()) -> Labelled:
+    """Collect the labels that may train a network and their cubes, which are cut once and kept in `cubes/`.
 
     Left out are labels of images that judge, of audits, "unsure", and those whose cube overlaps an audited
     place. Validation takes whole animals where three or more are labelled, else blocks of space with a gap of
-    one cube.
+    one cube; it is always of this study, for which the network is meant.
 
     Parameters
     ----------
     study : Study
     card : NetworkCard
         Of the network that is to learn: it says what a cube is.
+    pools : sequence of Study, path of a study, or TrainingSet
+        What teaches beside the study's own labels; other images, of other animals.
 
     Raises
     ------
     ValueError
-        If there are no such labels, only one class, or too few places to hold some out.
+        If there are no such labels, only one class, or too few places to hold some out; if a pool is for
+        another task, has no labels, has cubes of another geometry or an image of this study.
     """
     places = _training_places(study)
-    targets = (places["answer"] == study.settings.classes[0]).to_numpy(np.float32)
+    targets = _targets(study, places)
     if len(places) == 0 or targets.min() == targets.max():
         counts = [int(targets.sum()), int((1 - targets).sum())]
         came = " and ".join(f"{n} {name}" for n, name in zip(counts, study.settings.classes, strict=True))
@@ -66,7 +88,45 @@ def gather(study: Study, card: NetworkCard) -> Labelled:
     by = "animal" if several else "space"
     side = split_groups(places, targets, cube_um=(z, y, x), seed=study.settings.seed, by=by)
     places = places.assign(side=side, block=space_blocks(places, (z, y, x)))
-    return Labelled(places, _cubes(study, places, card), targets)
+    cubes = keep_cubes(study, places, card, study.folder / CUBES)
+    opened = [open_study(pool) if isinstance(pool, str | Path) else pool for pool in pools]
+    sets = tuple(_pooled(study, pool, card) for pool in opened)
+    names = tuple(pool.folder.name if isinstance(pool, Study) else "training set" for pool in opened)
+    return Labelled(places, cubes, targets, sets, names)
+
+
+def _pooled(study: Study, pool: Study | TrainingSet, card: NetworkCard) -> TrainingSet:
+    """Return what a pool teaches, its cubes kept in the study's folder."""
+    if isinstance(pool, TrainingSet):
+        return pool
+    if pool.settings.task != study.settings.task:
+        raise ValueError(
+            f"Labels are pooled with those of the same task, {study.settings.task}; {pool.folder} is for "
+            f"{pool.settings.task}. Leave it out."
+        )
+    twice = sorted({_images(pool)[key] for key in _images(pool).keys() & _images(study).keys()})
+    if twice:
+        raise ValueError(
+            "A pool may have no image of the study that it is pooled with: it could teach what an audit "
+            f"measures; {pool.folder} has {', '.join(twice)}. Copy its label files into the study instead."
+        )
+    places = _training_places(pool)
+    if places.empty:
+        raise ValueError(f"A pool needs labels that may train; {pool.folder} has none. Leave it out.")
+    cubes = keep_cubes(pool, places, card, study.folder / CUBES)
+    weights = np.ones(len(places), np.float32)
+    return TrainingSet(cubes, _targets(pool, places), weights, places["animal"].to_numpy())
+
+
+def _images(study: Study) -> dict[str, str]:
+    """Return the names of a study's images by the content of their files."""
+    return {
+        fingerprint(file): entry.name for entry in study.settings.images for file in entry.files(study.folder)
+    }
+
+
+def _targets(study: Study, places: pd.DataFrame) -> np.ndarray:
+    return (places["answer"] == study.settings.classes[0]).to_numpy(np.float32)
 
 
 def _training_places(study: Study) -> pd.DataFrame:
@@ -75,13 +135,3 @@ def _training_places(study: Study) -> pd.DataFrame:
     labels[["z", "y", "x"]] = labels[["z_um", "y_um", "x_um"]].to_numpy() / voxel
     labels["animal"] = [study.entry(name).animal for name in labels["image"]]
     return labels[~barred(study, labels)].reset_index(drop=True)
-
-
-def _cubes(study: Study, places: pd.DataFrame, card: NetworkCard) -> np.ndarray:
-    cubes = np.empty((len(places), *card.shape), np.float32)
-    for name, rows in places.groupby("image").indices.items():
-        cubes[rows] = cut_cubes(
-            study.image(str(name)), places.iloc[rows], intensities=study.intensities(str(name)),
-            diameter_um=study.settings.diameter_um, geometry=card.cube,
-        )  # fmt: skip
-    return cubes

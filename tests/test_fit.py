@@ -101,11 +101,12 @@ def test_the_loss_in_the_history_is_the_evaluated_one_and_weighs_the_classes_by_
 
 def test_a_balanced_stream_shows_each_class_by_its_share_and_each_label_about_as_often():
     targets = (np.arange(100) < 10).astype(int)
-    order = draw_order(targets, FitSettings(balance=0.5), np.random.default_rng(0))
+    shown = toy(100, 0)._replace(targets=targets)
+    order = draw_order(shown, FitSettings(balance=0.5), np.random.default_rng(0))
     assert targets[order].sum() == 50 and len(order) == 100
     assert set(np.bincount(order, minlength=100)[:10]) == {5}
     assert set(np.bincount(order, minlength=100)[10:]) <= {0, 1}
-    plain = draw_order(targets, FitSettings(balance=None), np.random.default_rng(0))
+    plain = draw_order(shown, FitSettings(balance=None), np.random.default_rng(0))
     assert sorted(plain) == list(range(100)), "control: without balance each label once"
 
 
@@ -286,8 +287,32 @@ def test_the_threshold_is_the_one_of_the_best_f1_or_of_the_right_count():
     p = np.array([0.9, 0.8, 0.6, 0.4, 0.3, 0.1])
     targets = np.array([1, 1, 0, 1, 0, 0])
     assert choose_threshold(p, targets) == pytest.approx(0.35)
-    assert choose_threshold(p, targets, by="count") == pytest.approx(0.5)
+    assert choose_threshold(p, targets, aim="count") == pytest.approx(0.5)
     assert choose_threshold(p, targets, np.array([1, 1, 9, 1, 1, 1])) == pytest.approx(0.7)
+
+
+def test_a_threshold_reaches_the_precision_or_the_recall_that_is_asked():
+    rng = np.random.default_rng(0)
+    targets = (rng.random(5000) < 0.3).astype(int)
+    p = expit(3 * (targets - 0.5) + 1.5 * rng.normal(size=5000) + np.log(0.3 / 0.7))
+    for name, goal in (("precision", 0.9), ("precision", 0.7), ("recall", 0.95), ("recall", 0.5)):
+        called = p >= choose_threshold(p, targets, aim=(name, goal))
+        reached = {"precision": targets[called].mean(), "recall": called[targets == 1].mean()}
+        assert goal <= reached[name] < goal + 0.002, "and no more is given away of the other"
+    message = (
+        "The threshold for a precision of 0.9 must exist; no threshold gives more than 0.500. "
+        "Ask for less, or label more and retrain."
+    )
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+        choose_threshold(np.array([0.9, 0.8, 0.7]), np.array([0, 1, 0]), aim=("precision", 0.9))
+
+
+def test_a_threshold_may_be_foretold_by_the_probabilities_themselves():
+    p = np.random.default_rng(1).beta(0.5, 1.5, 20_000)
+    at = choose_threshold(p, p, aim="count")
+    assert np.sum(p >= at) == pytest.approx(p.sum(), abs=1)
+    at = choose_threshold(p, p, aim=("precision", 0.8))
+    assert p[p >= at].mean() == pytest.approx(0.8, abs=0.001)
 
 
 def test_a_threshold_does_not_part_candidates_of_equal_probability():
@@ -299,9 +324,15 @@ def test_a_threshold_without_positives_or_by_something_else_is_refused():
     message = "A threshold needs labels of the positive class; got none among 3. Label some."
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         choose_threshold(np.ones(3), np.zeros(3))
-    message = 'A threshold is chosen by "f1" or "count"; got \'luck\'. Choose one of them.'
+    message = (
+        'The aim of a threshold must be "f1", "count", ("precision", share) or ("recall", share) with a '
+        "share below 1; got 'luck'. Choose one of them."
+    )
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
-        choose_threshold(np.ones(3), np.ones(3), by="luck")
+        choose_threshold(np.ones(3), np.ones(3), aim="luck")
+    message = message.replace("'luck'", "('precision', 90)")
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+        choose_threshold(np.ones(3), np.ones(3), aim=("precision", 90))
 
 
 # --- splits -----------------------------------------------------------------------------------------

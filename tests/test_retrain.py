@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -191,7 +192,7 @@ def test_a_training_that_was_cut_off_goes_on_and_is_no_network_meanwhile(study, 
         np.testing.assert_array_equal(old, new)
     assert again.card.threshold == through.card.threshold
     assert sorted(path.name for path in again.folder.iterdir()) == [
-        "card.json", "history.csv", "network.keras",
+        "card.json", "held-out.csv", "history.csv", "network.keras",
     ]  # fmt: skip
 
 
@@ -208,6 +209,70 @@ def test_a_finished_network_is_taught_more_epochs_at_the_rate_that_is_asked(stud
         == load_network("net-1", study.folder / "networks").card.settings["augment"]
     )
     assert continue_training(study, "net-1", name="net-2").card.sha256 == more.card.sha256, "it is opened"
+
+
+def test_a_card_says_how_far_the_probabilities_of_the_held_out_labels_can_be_believed(study):
+    tell(study)
+    network = retrain_head(study, name="head-1", base="base")
+    said = network.card.metrics["held-out labels"]["calibration"]
+    held_out = pd.read_csv(network.folder / "held-out.csv")
+    assert said["labels"] == len(held_out) > 20
+    assert 0 <= said["error"] <= 1 and 0 < said["by chance up to"] < 0.5
+    curve = said["curve"]
+    share = np.average(curve["share"], weights=curve["weight"])
+    assert share == pytest.approx(held_out["target"].mean())
+    assert list(held_out) == ["label", "group", "target", "p"]
+    assert set(held_out["label"]) <= set(study.labels()["id"])
+
+
+def test_a_threshold_is_set_by_what_a_person_wants_and_the_calls_follow(study):
+    from cellkit.appraisal import set_threshold
+    from cellkit.detect import classify
+
+    tell(study)
+    first = retrain_head(study, name="head-1", base="base")
+    classify(study, "head-1")
+    sure = set_threshold(study, "head-1", ("precision", 0.9))
+    assert study.candidates()["called"].equals(study.candidates()["p"] >= sure.card.threshold)
+    n = {}
+    for aim in ("f1", "count", ("recall", 0.99), 0.999):
+        n[str(aim)] = int(
+            (study.candidates()["p"] >= set_threshold(study, "head-1", aim).card.threshold).sum()
+        )
+    p = study.candidates()["p"]
+    assert n["count"] == pytest.approx(p.sum(), abs=1)
+    assert n["('recall', 0.99)"] >= n["f1"] >= n["0.999"]
+    card = load_network("head-1", study.folder / "networks").card
+    assert card.sha256 == first.card.sha256, "nothing was trained"
+    assert card.threshold == 0.999 and card.history[0]["threshold"] == first.card.threshold
+    assert [change["then"].split(", ")[1] for change in card.history] == [
+        "precision of at least 0.9", "f1", "count", "recall of at least 0.99", "as given",
+    ]  # fmt: skip
+    message = (
+        r"^A threshold is set for one of the study's own networks; got 'cells-0'\. It has base, head-1\.$"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        set_threshold(study, "cells-0", "f1")
+
+
+def test_labels_of_another_study_teach_and_stand_on_the_card(study, painted, tmp_path):
+    rng = np.random.default_rng(11)
+    volume, places = paint(rng)
+    np.save(tmp_path / "b.npy", volume)
+    image = {"name": "b", "animal": "b", "path": str(tmp_path / "b.npy"), "channels": ["signal"]}
+    other = create_study(tmp_path / "other", images=[image | {"voxel_um": VOXEL_UM}], diameter_um=14.0)
+    table = pd.DataFrame(places, columns=list("zyx")).assign(image="b", frame=0, score=1.0, diameter_um=14.0)
+    other.save_candidates("b", table, made_by={"diameter_um": 14.0})
+    tell(other, images=["b"])
+    tell(study)
+    network = retrain_head(study, name="head-1", base="base", pools=[other])
+    assert network.card.trained_on["pools"] == [{"source": "other", "labels": 80, "positive": 40}]
+    alone = retrain_head(study, name="head-2", base="base")
+    assert not np.array_equal(network.model.get_weights()[-2], alone.model.get_weights()[-2])
+    taught = retrain(
+        study, name="net-1", base="base", pools=[other], settings=replace(QUICK, epochs=1, sources="equal")
+    )
+    assert taught.card.settings["sources"] == "equal" and taught.card.trained_on["pools"][0]["labels"] == 80
 
 
 def test_a_network_in_any_folder_may_be_the_base(study, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
+Aim = str | tuple[str, float]
 LEAST_LABELS = 200
 LEAST_OF_A_CLASS = 20
 
@@ -50,26 +51,28 @@ def calibrate(
 
 
 def choose_threshold(
-    p: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None, *, by: str = "f1"
+    p: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None, *, aim: Aim = "f1"
 ) -> float:
-    """Return the probability from which on calling a candidate positive serves best.
+    """Return the probability from which on calling a candidate positive serves an aim best.
 
     Parameters
     ----------
     p, targets : ndarray, shape (n,)
         Calibrated probabilities of labels that the network was not trained on, and their answers (1 or 0).
+        With `p` itself as the answers the choice is the one that the probabilities foretell.
     weights : ndarray, shape (n,), optional
         1 / probability that a label was drawn.
-    by : {"f1", "count"}
-        The largest F1, or the number called nearest to the number that is there.
+    aim : str or tuple
+        "f1", the largest F1; "count", the number called nearest to the number that is there;
+        ("precision", 0.9), at least that, with as much recall as can be had; ("recall", 0.9), at least that,
+        with as much precision as can be had.
 
     Raises
     ------
     ValueError
-        If `by` is neither, or no label is positive.
+        If the aim is none of these or cannot be reached, or no label is positive.
     """
-    if by not in {"f1", "count"}:
-        raise ValueError(f'A threshold is chosen by "f1" or "count"; got {by!r}. Choose one of them.')
+    name, goal = _checked_aim(aim)
     p, targets = np.asarray(p, dtype=np.float64), np.asarray(targets, dtype=np.float64)
     if not targets.any():
         raise ValueError(
@@ -79,8 +82,36 @@ def choose_threshold(
     order = np.argsort(-p, kind="stable")
     p, weights, targets = p[order], weights[order], targets[order]
     called, hits, there = np.cumsum(weights), np.cumsum(weights * targets), np.sum(weights * targets)
-    gain = 2 * hits / (called + there) if by == "f1" else -np.abs(called - there)
+    reached = {"precision": hits / called, "recall": hits / there}.get(name, np.zeros(len(p)))
+    gains = {"f1": 2 * hits / (called + there), "count": -np.abs(called - there)}
+    gain = (gains | {"precision": hits, "recall": -called})[name]
     lower = np.append(p[1:], 0.0)
-    gain[p == lower] = -np.inf
+    gain = np.where((p == lower) | (reached < goal), -np.inf, gain)
+    if np.isneginf(gain).all():
+        best = float(np.max(reached[p != lower], initial=0.0))
+        raise ValueError(
+            f"The threshold for a {name} of {goal:g} must exist; no threshold gives more than {best:.3f}. "
+            "Ask for less, or label more and retrain."
+        )
     best = int(np.argmax(gain))
     return float(np.clip((p[best] + lower[best]) / 2, 1e-6, 1 - 1e-6))
+
+
+def say_aim(aim: "Aim | float") -> str:
+    """Return an aim in words."""
+    if isinstance(aim, int | float):
+        return "as given"
+    name, goal = _checked_aim(aim)
+    return f"{name} of at least {goal:g}" if goal else name
+
+
+def _checked_aim(aim: Aim) -> tuple[str, float]:
+    if aim in ("f1", "count"):
+        return str(aim), 0.0
+    name, goal = aim if isinstance(aim, tuple | list) and len(aim) == 2 else ("", 0.0)
+    if name not in ("precision", "recall") or not 0 < goal < 1:
+        raise ValueError(
+            'The aim of a threshold must be "f1", "count", ("precision", share) or ("recall", share) with a '
+            f"share below 1; got {aim!r}. Choose one of them."
+        )
+    return name, float(goal)

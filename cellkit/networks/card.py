@@ -13,6 +13,7 @@ from cellkit.tables import CLASSES
 CARD = "card.json"
 WEIGHTS = "network.keras"
 VERSION = 1
+TUPLES = ("classes", "channels", "parents", "history")
 NORMALISATION = "arcsinh((value - first quartile of the cube) / spread of the image), per channel"
 
 
@@ -46,6 +47,8 @@ class NetworkCard:
         How good it was on what, as {name: {"value", "low", "high"}} for each source.
     parents : tuple of str
         Networks that it descends from, the nearest last, each `name (first 12 digits of its sha256)`.
+    history : tuple of dict
+        What was changed since it was saved: earlier thresholds, until when, and why another was set.
     versions : dict
         Of cellkit, Keras and its backend; filled in when saved.
     sha256 : str
@@ -67,6 +70,7 @@ class NetworkCard:
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
     made_at: str = ""
@@ -133,7 +137,7 @@ def _card_from(stated: Any, path: Path) -> NetworkCard:
             f"{', '.join(strange + missing) or 'cube'} is wrong or missing. Copy the network again."
         )
     values = {name: stated[name] for name in known if name in stated}
-    lists = {name: tuple(values[name]) for name in ("classes", "channels", "parents") if name in values}
+    lists = {name: tuple(values[name]) for name in TUPLES if name in values}
     try:
         return NetworkCard(**values | lists | {"cube": CubeGeometry(**stated.get("cube", {}))})
     except TypeError as error:

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,6 +155,6 @@ def _changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _set_aside(folder: Path) -> Path:
-    aside = next(path for n in range(1, 10_000) if not (path := folder.with_name(f"before-{n}")).exists())
+    aside = next(path for n in count(1) if not (path := folder.with_name(f"before-{n}")).exists())
     folder.rename(aside)
     return aside

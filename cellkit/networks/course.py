@@ -6,6 +6,8 @@ import numpy as np
 
 from cellkit.augment import AugmentSettings
 
+SOURCES = ("size", "equal")
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -27,6 +29,8 @@ class FitSettings:
         Epochs without a better validation loss after which training stops.
     balance : float or None
         Share of the positive class in what the network is shown; None shows every label once an epoch.
+    sources : str
+        How often each source of pooled labels is shown: "size", by the number of its labels, or "equal".
     augment : AugmentSettings
         How the cubes are varied.
     seed : int
@@ -40,6 +44,7 @@ class FitSettings:
     weight_decay: float = 1e-4
     patience: int = 6
     balance: float | None = 0.5
+    sources: str = "size"
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     seed: int = 0
 
@@ -55,6 +60,11 @@ class FitSettings:
             raise ValueError(
                 f"`balance` must lie between 0 and 1; got {self.balance:g}. "
                 "None shows each label once an epoch."
+            )
+        if self.sources not in SOURCES:
+            raise ValueError(
+                f"`sources` must be {' or '.join(SOURCES)}; got {self.sources!r}. "
+                "By size, a large pool is shown more often."
             )
 
 

@@ -20,6 +20,7 @@ from cellkit.networks.safe import check_file, hash_file, load_model
 
 SUPPLIED = Path(__file__).parent / "supplied"
 HISTORY = "history.csv"
+HELD_OUT = "held-out.csv"
 
 
 class Network:
@@ -122,7 +123,12 @@ def _find(name_or_path: str | Path, folder: Path | None) -> Path:
 
 
 def save_network(
-    model: Any, card: NetworkCard, folder: str | Path, *, history: pd.DataFrame | None = None
+    model: Any,
+    card: NetworkCard,
+    folder: str | Path,
+    *,
+    history: pd.DataFrame | None = None,
+    held_out: pd.DataFrame | None = None,
 ) -> Network:
     """Save a network in `folder/<name>` and return it; its card comes last, and without it there is none.
 
@@ -136,6 +142,8 @@ def save_network(
         The folder of networks; made if it is not there. `folder/<name>` may hold checkpoints.
     history : DataFrame, optional
         What `fit` returned, kept beside it as `history.csv`.
+    held_out : DataFrame, optional
+        What it says of labels that it was not taught, kept beside it as `held-out.csv`.
 
     Raises
     ------
@@ -152,10 +160,11 @@ def save_network(
         with writing(target.parent, what="The folder of networks"):
             part.mkdir(parents=True)
             model.save(part / WEIGHTS)
-            if history is not None:
-                history.to_csv(part / HISTORY, index=False)
+            for table, name in ((history, HISTORY), (held_out, HELD_OUT)):
+                if table is not None:
+                    table.to_csv(part / name, index=False)
             write_json(part / CARD, _filled_in(card, part / WEIGHTS).as_dict())
-            for name in (WEIGHTS, HISTORY, CARD):
+            for name in (WEIGHTS, HISTORY, HELD_OUT, CARD):
                 if (part / name).exists():
                     os.replace(part / name, target / name)
     finally:
@@ -163,6 +172,18 @@ def save_network(
         if target.is_dir() and not any(target.iterdir()):
             target.rmdir()
     return Network(read_card(target), target)
+
+
+def write_card(card: NetworkCard, folder: Path) -> None:
+    """Put another card in place of a network's, whole or not at all; the network stays as it is.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written.
+    """
+    with writing(folder, what="The network's folder"):
+        write_json(folder / CARD, card.as_dict())
 
 
 def _filled_in(card: NetworkCard, weights: Path) -> NetworkCard:

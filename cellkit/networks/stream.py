@@ -1,6 +1,6 @@
 """What a network is shown: labelled cubes in a drawn order, varied, batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 
 from cellkit.augment import augment_cubes
 from cellkit.networks.course import FitSettings
+from cellkit.networks.pool import CubePool
 
 PART = 128
 
@@ -17,13 +18,31 @@ class TrainingSet(NamedTuple):
     """Labelled cubes.
 
     `cubes` (n, z, y, x, channel), float16 or float32, in memory or mapped; `targets` (n,) 1 for the positive
-    class and 0 for the other; `weights` (n,) how much each counts; `groups` (n,) animal or block of each.
+    class and 0 for the other; `weights` (n,) how much each counts; `groups` (n,) animal or block of each;
+    `sources` (n,), where labels are pooled, the study or bundle that each comes from.
     """
 
-    cubes: np.ndarray
+    cubes: np.ndarray | CubePool
     targets: np.ndarray
     weights: np.ndarray
     groups: np.ndarray
+    sources: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "TrainingSet":
+        """Return some of the labels; cubes of a pool are not read."""
+        cubes = self.cubes.take(rows) if isinstance(self.cubes, CubePool) else self.cubes[rows]
+        columns = (self.targets, self.weights, self.groups, self.sources)
+        return TrainingSet(
+            cubes, *(None if column is None else np.asarray(column)[rows] for column in columns)
+        )
+
+
+def pool_sets(sets: Sequence[TrainingSet]) -> TrainingSet:
+    """Return the labels of several sources as one set; their cubes are not read."""
+    columns = [np.concatenate(column) for column in list(zip(*sets, strict=True))[1:3]]
+    source = np.repeat(np.arange(len(sets)), [len(each.targets) for each in sets])
+    groups = [f"{n}: {group}" for n, each in enumerate(sets) for group in each.groups]
+    return TrainingSet(CubePool.joined([each.cubes for each in sets]), *columns, np.array(groups), source)
 
 
 def check_set(labelled: TrainingSet, shape: tuple[int, ...], what: str) -> str:
@@ -34,7 +53,7 @@ def check_set(labelled: TrainingSet, shape: tuple[int, ...], what: str) -> str:
     ValueError
         If it lacks a class, its cubes are not of this shape (z, y, x, channel), or one is not finite.
     """
-    lengths = {len(column) for column in labelled}
+    lengths = {len(column) for column in labelled if column is not None}
     positives = int(np.sum(np.asarray(labelled.targets) == 1))
     negatives = len(labelled.targets) - positives
     if len(lengths) > 1 or labelled.cubes.shape[1:] != shape:
@@ -57,7 +76,8 @@ def check_set(labelled: TrainingSet, shape: tuple[int, ...], what: str) -> str:
             f"The {what} set must have both classes; got {positives} positive and {negatives} negative "
             "labels. Label some of the other class, in other places too."
         )
-    for column in (labelled.targets, labelled.weights):
+    for column in (labelled.targets, labelled.weights, labelled.sources):
+        column = () if column is None else column
         digest.update(np.asarray(column, dtype=np.float64).tobytes())
     return digest.hexdigest()[:16]
 
@@ -69,7 +89,7 @@ def batches(
 
     Order and variation hang on the seed, the epoch and the batch alone: no random state is carried along.
     """
-    order = draw_order(training.targets, settings, np.random.default_rng((settings.seed, epoch)))
+    order = draw_order(training, settings, np.random.default_rng((settings.seed, epoch)))
     scale = 1 / np.mean(training.weights)
 
     def batch(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,18 +109,32 @@ def batches(
             yield ready
 
 
-def draw_order(targets: np.ndarray, settings: FitSettings, rng: np.random.Generator) -> np.ndarray:
-    """Return the rows of one epoch: every label once, or each class as often as its share says."""
-    n = len(targets)
-    if settings.balance is None:
-        return rng.permutation(n)
-    positives = min(max(round(settings.balance * n), 1), n - 1)
+def draw_order(training: TrainingSet, settings: FitSettings, rng: np.random.Generator) -> np.ndarray:
+    """Return the rows of one epoch, shuffled across all sources.
+
+    Every label once; or each class as often as `balance` says, and within a class each source equally often.
+    """
+    n, classes = len(training.targets), np.asarray(training.targets) == 1
+    if settings.balance is not None:
+        positives = min(max(round(settings.balance * n), 1), n - 1)
+        wanted = [(np.flatnonzero(classes), positives), (np.flatnonzero(~classes), n - positives)]
+    else:
+        wanted = [(np.arange(n), n)]
+    if settings.sources == "equal" and training.sources is not None:
+        wanted = [part for rows, many in wanted for part in _equally(rows, many, training.sources)]
     drawn = []
-    for value, wanted in ((1, positives), (0, n - positives)):
-        rows = np.flatnonzero(np.asarray(targets) == value)
-        rounds = [rng.permutation(rows) for _ in range(-(-wanted // len(rows)))]
-        drawn.append(np.concatenate(rounds)[:wanted])
+    for rows, many in wanted:
+        rounds = [rng.permutation(rows) for _ in range(-(-many // len(rows)))]
+        drawn.append(np.concatenate(rounds)[:many])
     return rng.permutation(np.concatenate(drawn))
+
+
+def _equally(rows: np.ndarray, many: int, sources: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Return the rows of each source, and how many of them make `many` in equal parts."""
+    of = np.asarray(sources)[rows]
+    parts = [rows[of == source] for source in np.unique(of)]
+    edges = np.round(np.linspace(0, many, len(parts) + 1)).astype(int)
+    return [(part, upto) for part, upto in zip(parts, np.diff(edges), strict=True) if upto]
 
 
 def draw_sample(training: TrainingSet, n: int, seed: int) -> TrainingSet:
@@ -108,4 +142,4 @@ def draw_sample(training: TrainingSet, n: int, seed: int) -> TrainingSet:
     targets, rng = np.asarray(training.targets), np.random.default_rng(seed)
     rows = [rng.permutation(np.flatnonzero(targets == value))[: n // 2] for value in (0, 1)]
     kept = np.sort(np.concatenate(rows))
-    return TrainingSet(*(column[kept] for column in training))
+    return training.take(kept)
