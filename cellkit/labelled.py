@@ -13,12 +13,13 @@ from cellkit.networks.card import NetworkCard
 from cellkit.networks.pool import CubePool
 from cellkit.networks.splits import space_blocks, split_groups
 from cellkit.networks.stream import TrainingSet, pool_sets
+from cellkit.pools import Pool
 from cellkit.sampling import barred
 from cellkit.study import Study, open_study
 
 ENOUGH_ANIMALS = 3
 CUBES = "cubes"
-Pool = Study | TrainingSet | str | Path
+Source = Study | Pool | TrainingSet | str | Path
 
 
 class Labelled(NamedTuple):
@@ -53,7 +54,7 @@ class Labelled(NamedTuple):
         return pool_sets([own, *self.pools]) if self.pools else own
 
 
-def gather(study: Study, card: NetworkCard, pools: Sequence[Pool] = ()) -> Labelled:
+def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Labelled:
     """Collect the labels that may train a network and their cubes, which are cut once and kept in `cubes/`.
 
     Left out are labels of images that judge, of audits, "unsure", and those whose cube overlaps an audited
@@ -65,7 +66,7 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Pool] = ()) -> Label
     study : Study
     card : NetworkCard
         Of the network that is to learn: it says what a cube is.
-    pools : sequence of Study, path of a study, or TrainingSet
+    pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels; other images, of other animals.
 
     Raises
@@ -91,31 +92,42 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Pool] = ()) -> Label
     cubes = keep_cubes(study, places, card, study.folder / CUBES)
     opened = [open_study(pool) if isinstance(pool, str | Path) else pool for pool in pools]
     sets = tuple(_pooled(study, pool, card) for pool in opened)
-    names = tuple(pool.folder.name if isinstance(pool, Study) else "training set" for pool in opened)
-    return Labelled(places, cubes, targets, sets, names)
+    return Labelled(places, cubes, targets, sets, tuple(map(_name, opened)))
 
 
-def _pooled(study: Study, pool: Study | TrainingSet, card: NetworkCard) -> TrainingSet:
-    """Return what a pool teaches, its cubes kept in the study's folder."""
+def _pooled(study: Study, pool: Study | Pool | TrainingSet, card: NetworkCard) -> TrainingSet:
+    """Return what a pool teaches; cubes of a study are kept in the folder of the one that learns."""
     if isinstance(pool, TrainingSet):
         return pool
-    if pool.settings.task != study.settings.task:
+    task, images = (
+        (pool.settings.task, _images(pool)) if isinstance(pool, Study) else (pool.task, pool.images)
+    )
+    if task != study.settings.task:
         raise ValueError(
-            f"Labels are pooled with those of the same task, {study.settings.task}; {pool.folder} is for "
-            f"{pool.settings.task}. Leave it out."
+            f"Labels are pooled with those of the same task, {study.settings.task}; {_name(pool)} is for "
+            f"{task}. Leave it out."
         )
-    twice = sorted({_images(pool)[key] for key in _images(pool).keys() & _images(study).keys()})
+    twice = sorted({images[key] for key in images.keys() & _images(study).keys()})
     if twice:
         raise ValueError(
             "A pool may have no image of the study that it is pooled with: it could teach what an audit "
-            f"measures; {pool.folder} has {', '.join(twice)}. Copy its label files into the study instead."
+            f"measures; {_name(pool)} has {', '.join(twice)}. Copy its label files into the study instead."
         )
-    places = _training_places(pool)
-    if places.empty:
-        raise ValueError(f"A pool needs labels that may train; {pool.folder} has none. Leave it out.")
+    places = _training_places(pool) if isinstance(pool, Study) else pool
+    if len(places) == 0:
+        raise ValueError(f"A pool needs labels that may train; {_name(pool)} has none. Leave it out.")
+    if isinstance(places, Pool):
+        labels = places.training_set(card.cube)
+        return labels._replace(cubes=labels.cubes.astype(np.float16))
     cubes = keep_cubes(pool, places, card, study.folder / CUBES)
     weights = np.ones(len(places), np.float32)
     return TrainingSet(cubes, _targets(pool, places), weights, places["animal"].to_numpy())
+
+
+def _name(pool: Study | Pool | TrainingSet) -> str:
+    if isinstance(pool, Study):
+        return pool.folder.name
+    return pool.name if isinstance(pool, Pool) else "training set"
 
 
 def _images(study: Study) -> dict[str, str]:

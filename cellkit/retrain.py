@@ -11,7 +11,7 @@ import pandas as pd
 from cellkit.appraisal import appraise, describe, save_taught
 from cellkit.audits import SUPPLIED
 from cellkit.augment import AugmentSettings
-from cellkit.labelled import Labelled, Pool, gather
+from cellkit.labelled import Labelled, Source, gather
 from cellkit.networks.card import NetworkCard
 from cellkit.networks.checkpoint import discard
 from cellkit.networks.engines import compile_engine
@@ -28,7 +28,7 @@ FINE_TUNING = FitSettings(epochs=40, patience=12, augment=ONE_MICROSCOPE)
 
 
 def retrain_head(
-    study: Study, *, name: str | None = None, base: str | Path = SUPPLIED, pools: Sequence[Pool] = ()
+    study: Study, *, name: str | None = None, base: str | Path = SUPPLIED, pools: Sequence[Source] = ()
 ) -> Network:
     """Teach the last layer of a network all labels that may train: seconds, between two batches.
 
@@ -41,7 +41,7 @@ def retrain_head(
         newest is opened if the labels are still the same, else the next of "head-1", "head-2", ... is made.
     base : str or Path
         Name or folder of the network whose other layers are kept.
-    pools : sequence of Study, path of a study, or TrainingSet
+    pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels.
 
     Raises
@@ -77,7 +77,7 @@ def retrain(
     name: str | None = None,
     base: str | Path = SUPPLIED,
     settings: FitSettings | None = None,
-    pools: Sequence[Pool] = (),
+    pools: Sequence[Source] = (),
     **watch: Unpack[Watch],
 ) -> Network:
     """Teach all layers of a network all labels that may train: minutes; interrupted, it keeps the best epoch.
@@ -97,7 +97,7 @@ def retrain(
         held-out ones are news to it; a network of the study may have learnt from them.
     settings : FitSettings, optional
         Epochs, learning rate, augmentation; if left out, at most 40 epochs, varied as one microscope varies.
-    pools : sequence of Study, path of a study, or TrainingSet
+    pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels: other images of other animals, for the same task.
         `settings.sources` says how often each is shown. With pools and without a name, a new one is made.
     on_epoch : callable, optional
@@ -202,7 +202,7 @@ def _train(
     return network
 
 
-def _next_name(study: Study, kind: str, base: str | Path, pools: Sequence[Pool] = ()) -> str:
+def _next_name(study: Study, kind: str, base: str | Path, pools: Sequence[Source] = ()) -> str:
     """Return the name of the newest network if it was made of these labels, else the next free one."""
     made = [card for card in study.cards() if card["name"].startswith(f"{kind}-")]
     now = {"labels": fingerprint(study.training_labels()), "base": str(base)}

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from re import escape
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,12 @@ from test_fit import toy
 
 from cellkit.cube_store import keep_cubes
 from cellkit.cubes import CubeGeometry, cut_cubes
+from cellkit.disk import fingerprint
 from cellkit.labelled import gather
 from cellkit.networks import FitSettings, NetworkCard
 from cellkit.networks.pool import CubePool, as_pool
 from cellkit.networks.stream import check_set, draw_order, pool_sets
+from cellkit.pools import Pool
 
 CARD = NetworkCard("x", cube=CubeGeometry((4, 8, 8)))
 
@@ -153,7 +156,7 @@ def test_a_pool_may_have_one_class_but_not_none(studies):
     study, other = studies
     tell(study)
     tell(other, answers=["unsure"])
-    message = f"A pool needs labels that may train; {other.folder} has none. Leave it out."
+    message = f"A pool needs labels that may train; {other.folder.name} has none. Leave it out."
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         gather(study, CARD, [other])
     tell(other, answers=["cell"])
@@ -165,18 +168,39 @@ def test_a_pool_with_an_image_of_the_study_or_another_task_is_refused(studies, t
     tell(study)
     message = (
         "A pool may have no image of the study that it is pooled with: it could teach what an audit "
-        f"measures; {study.folder} has animal-1, animal-2, animal-3. "
+        f"measures; {study.folder.name} has animal-1, animal-2, animal-3. "
         "Copy its label files into the study instead."
     )
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         gather(study, CARD, [study])
     other = make_study(tmp_path / "slices", seed=5, n=5, task="expression")
     message = (
-        f"Labels are pooled with those of the same task, cell; {other.folder} is for expression. "
+        f"Labels are pooled with those of the same task, cell; {other.folder.name} is for expression. "
         "Leave it out."
     )
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         gather(study, CARD, [other])
+
+
+def test_a_pool_of_stacks_teaches_but_not_with_an_image_of_the_study(studies):
+    study, other = studies
+    tell(study)
+    targets = np.array([1, 0])
+    stack = SimpleNamespace(name="m1", targets=targets, cut=lambda cube: np.ones((2, *cube.shape, 3)))
+    pool = Pool("bundle", "cell", (stack,))
+    labelled = gather(study, CARD, [pool])
+    assert labelled.sources == ("bundle",) and labelled.pools[0].targets.tolist() == [1, 0]
+    key = fingerprint(other.folder / "animal-2.npy")
+    assert gather(study, CARD, [replace(pool, images={key: "m1"})]).pools, (
+        "control: an image of another study"
+    )
+    key = fingerprint(study.folder / "animal-2.npy")
+    message = (
+        "A pool may have no image of the study that it is pooled with: it could teach what an audit "
+        "measures; bundle has m1. Copy its label files into the study instead."
+    )
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+        gather(study, CARD, [replace(pool, images={key: "m1"})])
 
 
 def test_each_source_is_shown_equally_often_or_by_its_size_and_all_are_shuffled():
