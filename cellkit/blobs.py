@@ -120,7 +120,8 @@ def find_blobs(values: np.ndarray, grid: Grid, start: Count, room: Room) -> Blob
     height = smooth(inner, grid.surround, room, "height")
     np.subtract(inner, height, out=height)
     core = _core(values.shape, grid, start)
-    noise = cell_means(np.abs(height[core]), grid.noise_cell)
+    slabs = _slabs(core, grid.noise_cell[0])
+    noise = np.concatenate([cell_means(np.abs(height[slab]), grid.noise_cell) for slab in slabs])
     span = np.array([values[core].min(), values[core].max()])
     _lower_outside(height, grid, start)
     place, shoulder = _peaks(height, core, noise, grid, room)
@@ -139,6 +140,12 @@ def _core(shape: Count, grid: Grid, start: Count) -> Box:
     return tuple(slice(m, m + min(n - 2 * m, size - first)) for n, m, size, first in axes)
 
 
+def _slabs(core: Box, planes: int) -> list[Box]:
+    """Cut a block along z into what is worked on at a time, so that little memory is needed beside it."""
+    z, y, x = core
+    return [(slice(first, min(first + planes, z.stop)), y, x) for first in range(z.start, z.stop, planes)]
+
+
 def _lower_outside(height: np.ndarray, grid: Grid, start: Count) -> None:
     """Let no mirrored voxel outside the image compete with those inside."""
     for axis, (margin, first, size) in enumerate(zip(grid.margin, start, grid.shape, strict=True)):
@@ -154,9 +161,13 @@ def _peaks(
     top = room.take("spare", height.shape)
     rows = (-1, height.shape[2])
     cv2.dilate(height.reshape(rows), np.ones((3, 3), np.uint8), dst=top.reshape(rows))
-    place = np.argwhere(height[core] == top[core])
-    stands_out = height[core][tuple(place.T)] > STANDS_OUT * noise[tuple((place // grid.noise_cell).T)]
-    place = place[stands_out] + grid.margin
+    places = []
+    for slab, cells in zip(_slabs(core, grid.noise_cell[0]), noise, strict=True):
+        place = np.argwhere(height[slab] == top[slab])
+        _, y, x = (place // grid.noise_cell).T
+        stands_out = height[slab][tuple(place.T)] > STANDS_OUT * cells[y, x]
+        places.append(place[stands_out] + [side.start for side in slab])
+    place = np.concatenate(places)
     peak, above = _Around(height, place)(0, 0, 0), _Around(top, place)
     shoulder, tail = np.zeros(len(place), bool), np.zeros(len(place), bool)
     if grid.within(COLUMN)[0] > 0:

@@ -1,6 +1,5 @@
 """Image files of every kind as lazy arrays along (t, c, z, y, x): TIFF, OME-Zarr, NumPy."""
 
-import mmap
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cellkit.tiffs import Stored, in_um, open_planes, open_tiff
+from cellkit.planes import Mapped, release
+from cellkit.tiffs import Stored, check_level, in_um, open_planes, open_tiff
 
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
 ZARR_MARKS = ("zarr.json", ".zgroup", ".zarray")
@@ -33,21 +33,9 @@ class Axes:
         block = block.transpose([kept.index(axis) for axis in "zyx" if axis in kept])
         if isinstance(self._array, np.ndarray):
             block = block.astype(self.dtype, order="C")
-            _release(self._array)
+            release(self._array)
         block = np.ascontiguousarray(block, dtype=self.dtype)
         return block if "z" in kept else block[None]
-
-
-def _release(array: np.ndarray) -> None:
-    """Give the memory of a mapped file back: pages that were read would count until the file is closed.
-
-    Only of a file mapped for reading, whose pages can be read again.
-    """
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if getattr(array, "mode", "") == "r" and isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 class Stack:
@@ -68,7 +56,7 @@ class Stack:
 
 
 def open_file(path: Path, *, level: int = 0) -> Stored:
-    """Open a TIFF, a folder of TIFF planes, an OME-Zarr (one level of its pyramid) or a `.npy`.
+    """Open a TIFF, a folder of TIFF planes, an OME-Zarr or a `.npy`; of a pyramid one level.
 
     Raises
     ------
@@ -80,16 +68,13 @@ def open_file(path: Path, *, level: int = 0) -> Stored:
     if not path.exists():
         raise FileNotFoundError(f"An image must be there to be opened; {path} is not. Is the path right?")
     is_zarr = path.is_dir() and any((path / mark).exists() for mark in ZARR_MARKS)
-    if level and not is_zarr:
-        raise ValueError(
-            f"Only an OME-Zarr has levels; {path} is none, and level {level} came. Leave it out."
-        )
     if is_zarr:
         return _open_zarr(path, level)
+    if path.is_file() and path.suffix.lower() in TIFF_ENDINGS:
+        return open_tiff(path, level=level)
+    check_level(path, level, 1)
     if path.is_dir():
         return _open_folder(path)
-    if path.suffix.lower() in TIFF_ENDINGS:
-        return open_tiff(path)
     if path.suffix.lower() == ".npy":
         return _open_npy(path)
     raise ValueError(
@@ -123,7 +108,9 @@ def _open_npy(path: Path) -> Stored:
         raise ValueError(
             f"A .npy must hold one whole array; {path} cannot be read: {reason}. Save it again."
         ) from error
-    return Stored(array, unnamed_axes(array.ndim), {}, (1,) * array.ndim)
+    order = "C" if array.flags.c_contiguous else "F"
+    mapped = Mapped(path, array.dtype, array.offset, array.shape, order)
+    return Stored(mapped, unnamed_axes(array.ndim), {}, (1,) * array.ndim)
 
 
 def unnamed_axes(number: int) -> str:
@@ -141,6 +128,7 @@ def _open_zarr(path: Path, level: int) -> Stored:
             f"An OME-Zarr must be whole; {path} cannot be read: {type(error).__name__}. Copy it again."
         ) from error
     if isinstance(node, zarr.Array):
+        check_level(path, level, 1)
         return Stored(node, unnamed_axes(node.ndim), {}, _chunk(node))
     attributes: Mapping[str, Any] = node.attrs.asdict()
     scales = attributes.get("ome", attributes).get("multiscales")
@@ -151,11 +139,7 @@ def _open_zarr(path: Path, level: int) -> Stored:
             f"Give the image inside it; it holds {inside}."
         )
     datasets = scales[0]["datasets"]
-    if not 0 <= level < len(datasets):
-        raise ValueError(
-            f"The level must be one of the {len(datasets)} of {path}, counted from 0; got {level}. "
-            "Level 0 is the finest."
-        )
+    check_level(path, level, len(datasets))
     array = node.get(datasets[level]["path"])
     if not isinstance(array, zarr.Array):
         raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from cellkit.files import Axes, Stack, name_axes, open_file, unnamed_axes
 from cellkit.tables import ZYX
-from cellkit.tiffs import Stored
+from cellkit.tiffs import Stored, check_level
 
 ROLES = ("signal", "background", "none")
 TYPES = ("uint8", "int8", "uint16", "int16", "float32")
@@ -190,7 +190,7 @@ def open_image(
         The axes in their order, of t, c, z, y, x: "tzyx". Needed for 4 axes and more that the file does not
         name; 2 are (y, x) and 3 are (z, y, x).
     level : int
-        Level of an OME-Zarr's pyramid, 0 the finest.
+        Level of the pyramid in an OME-Zarr or TIFF, 0 the finest. A given `voxel_um` is that of the level.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def open_image(
     whats = [str(part) if isinstance(part, (str, os.PathLike)) else "the array" for part in parts]
     if not parts:
         raise ValueError("An image needs at least one path or array; got an empty list. Give its path.")
-    stored = [_stored(part, level) for part in parts]
+    stored = [_stored(part, what, level) for part, what in zip(parts, whats, strict=True)]
     opened = [Axes(one, name_axes(one, axes, what=what)) for one, what in zip(stored, whats, strict=True)]
     for what, one in zip(whats, opened, strict=True):
         _check_part(what, one, whats[0], opened[0])
@@ -220,7 +220,7 @@ def open_image(
     return Image(name or _name(parts[0]), source, voxel_um, tuple(roles))
 
 
-def _stored(part: Any, level: int) -> Stored:
+def _stored(part: Any, what: str, level: int) -> Stored:
     if isinstance(part, (str, os.PathLike)):
         return open_file(Path(part), level=level)
     if not (hasattr(part, "shape") and hasattr(part, "dtype") and 2 <= len(part.shape) <= 5):
@@ -229,7 +229,9 @@ def _stored(part: Any, level: int) -> Stored:
             f"An image must be a path, or an array of 2 to 5 axes; got {came}. "
             "Of nested lists make an array: `np.asarray(them)`."
         )
-    return Stored(part, unnamed_axes(len(part.shape)), {}, getattr(part, "chunks", (1,) * len(part.shape)))
+    check_level(what, level, 1)
+    chunk = getattr(part, "chunksize", getattr(part, "chunks", (1,) * len(part.shape)))
+    return Stored(part, unnamed_axes(len(part.shape)), {}, chunk)
 
 
 def _check_part(what: str, part: Axes, first_what: str, first: Axes) -> None:

@@ -1,23 +1,22 @@
 """TIFF files as lazy arrays: a block is read, not the file.
 
 An uncompressed stack is memory-mapped; of a compressed one only the strips or tiles that a block needs are
-decoded, and the last ones are kept. Reading is safe from several threads.
+decoded, and the last ones are kept.
 """
 
 import logging
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
-KEPT_BYTES = 64_000_000
+from cellkit.planes import Mapped, Planes
+
 GREY = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
 DAMAGED = re.compile("invalid page offset|invalid value offset|corrupted|failed to reshape|missing data")
 UM_PER = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "um": 1.0, "nm": 1e-3, "pm": 1e-6, "Å": 1e-4}
@@ -46,104 +45,25 @@ class Stored(NamedTuple):
     chunk: tuple[int, ...]
 
 
-class Planes:
-    """Equal pages of TIFF files as one array, whose last two axes are those of a page."""
-
-    def __init__(self, pages: Sequence[Any], files: Sequence[Path], leading: tuple[int, ...]):
-        self._pages, self._files = pages, files
-        first = pages[0].keyframe
-        self.shape = (*leading, *first.shape)
-        self.dtype = first.dtype.newbyteorder("=")
-        self._numbers = np.arange(len(pages)).reshape(leading)
-        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-        self._kept_bytes = 0
-        self._lock = threading.Lock()
-
-    @property
-    def chunk(self) -> tuple[int, ...]:
-        """Shape of a strip or tile."""
-        leading = (1,) * self._numbers.ndim
-        return (*leading, *((1, 1) if _is_plain(self._pages[0]) else self._pages[0].keyframe.chunks))
-
-    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
-        """Read a block: slices of the last two axes, a slice or a number of the others."""
-        rows, columns = (range(n)[side] for n, side in zip(self.shape[-2:], index[-2:], strict=True))
-        numbers = np.asarray(self._numbers[index[:-2]])
-        block = np.empty((*numbers.shape, len(rows), len(columns)), dtype=self.dtype)
-        with ExitStack() as stack:
-            opened: dict[Path, BinaryIO] = {}
-            for position in np.ndindex(numbers.shape):
-                number = int(numbers[position])
-                path = self._files[number]
-                if path not in opened:
-                    opened[path] = stack.enter_context(open(path, "rb"))
-                self._fill(block[position], number, (rows, columns), opened[path])
-        return block
-
-    def _fill(self, plane: np.ndarray, number: int, part: tuple[range, range], file: BinaryIO) -> None:
-        page = self._pages[number]
-        rows, columns = part
-        if _is_plain(page):
-            stored = page.keyframe.dtype.newbyteorder(page.parent.byteorder)
-            mapped = np.memmap(file, stored, mode="r", offset=page.dataoffsets[0], shape=self.shape[-2:])
-            plane[...] = mapped[rows.start : rows.stop, columns.start : columns.stop]
-            return
-        height, width = page.keyframe.chunks
-        across = page.keyframe.chunked[1]
-        for i in range(rows.start // height, -(-rows.stop // height)):
-            for j in range(columns.start // width, -(-columns.stop // width)):
-                segment = self._segment(number, i * across + j, file)
-                y, x = i * height, j * width
-                top, left = max(rows.start, y), max(columns.start, x)
-                cut = segment[top - y : rows.stop - y, left - x : columns.stop - x]
-                plane[top - rows.start :, left - columns.start :][: cut.shape[0], : cut.shape[1]] = cut
-
-    def _segment(self, number: int, which: int, file: BinaryIO) -> np.ndarray:
-        """Return one decoded strip or tile, shape (y, x)."""
-        with self._lock:
-            if (number, which) in self._kept:
-                self._kept.move_to_end((number, which))
-                return self._kept[number, which]
-        page = self._pages[number]
-        file.seek(page.dataoffsets[which])
-        coded = file.read(page.databytecounts[which])
-        decoded, _, shape = page.keyframe.decode(coded, which, jpegtables=page.jpegtables)
-        segment = np.zeros(shape[1:3], self.dtype) if decoded is None else decoded[0, :, :, 0]
-        with self._lock:
-            if (number, which) not in self._kept:
-                self._kept[number, which] = segment
-                self._kept_bytes += segment.nbytes
-            while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
-        return segment
-
-
-def _is_plain(page: Any) -> bool:
-    """Say whether a page lies in its file as one uncompressed stretch."""
-    ends = np.add(page.dataoffsets, page.databytecounts)
-    return page.keyframe.is_contiguous and np.array_equal(ends[:-1], page.dataoffsets[1:])
-
-
-def open_tiff(path: Path) -> Stored:
-    """Open a TIFF, OME-TIFF or ImageJ TIFF.
+def open_tiff(path: Path, *, level: int = 0) -> Stored:
+    """Open a TIFF, OME-TIFF or ImageJ TIFF, or one level of a pyramid in it.
 
     Raises
     ------
     ValueError
-        If it is not a TIFF, is damaged or in colour, or holds several images that differ.
+        If it is not a TIFF, is damaged or in colour, holds several images that differ, or has no such level.
     """
     with _parsed(path) as tiff:
         series = tiff.series
         _check_grey(path, series[0].keyframe)
-        alike = {(image.shape, image.dtype) for image in series}
-        if len(alike) > 1 or (len(series) > 1 and len(series[0].shape) != 2):
-            shapes = ", ".join(str(image.shape) for image in series[:4])
-            raise ValueError(
-                f"A TIFF must hold one image, or planes of one shape and type; {path} holds {len(series)}: "
-                f"{shapes}{', ...' if len(series) > 4 else ''}. Save the one you want as a file of its own."
-            )
+        _check_alike(path, series)
+        check_level(path, level, len(series[0].levels))
+        finest, series = series[0], [series[0].levels[level], *series[1:]]
         axes = re.sub("[^tczyx]", "?", series[0].axes.lower())
         shape, sides_um = series[0].shape, _sides_um(tiff)
+        for axis, whole, n in zip(axes, finest.shape, shape, strict=True):
+            if axis in sides_um:
+                sides_um[axis] *= whole / n
         if len(series) > 1:
             axes, shape = f"?{axes}", (len(series), *shape)
         pages = [page for image in series for page in image.pages]
@@ -151,17 +71,45 @@ def open_tiff(path: Path) -> Stored:
         if contiguous is not None:
             _check_complete(path, contiguous + series[0].nbytes, len(pages), len(pages))
             stored = series[0].dtype.newbyteorder(tiff.byteorder)
-            mapped = np.memmap(path, stored, mode="r", offset=contiguous, shape=shape)
+            mapped = Mapped(path, stored, contiguous, shape)
             return Stored(mapped, axes, sides_um, (1,) * len(shape))
-        there = [page for page in pages if page is not None]
-        files = [Path(page.parent.filehandle.path) for page in there]
-        ends: dict[Path, int] = {path: 0}
-        for page, file in zip(there, files, strict=True):
-            ends[file] = max(ends.get(file, 0), _end(page))
-        for file, end in ends.items():
-            _check_complete(file, end, len(there), int(np.prod(shape[:-2])))
-    planes = Planes(pages, files, shape[:-2])
+        planes = _planes(path, pages, shape[:-2])
     return Stored(planes, axes, sides_um, planes.chunk)
+
+
+def check_level(path: object, level: int, levels: int) -> None:
+    """Raise a ValueError if a file of so many levels has not this one."""
+    if level and levels == 1:
+        raise ValueError(
+            f"Only a pyramid has levels; {path} holds one image, and level {level} came. Leave it out."
+        )
+    if not 0 <= level < levels:
+        raise ValueError(
+            f"The level must be one of the {levels} of {path}, counted from 0; got {level}. "
+            "Level 0 is the finest."
+        )
+
+
+def _check_alike(path: Path, series: Sequence[Any]) -> None:
+    alike = {(image.shape, image.dtype) for image in series}
+    if len(alike) > 1 or (len(series) > 1 and len(series[0].shape) != 2):
+        shapes = ", ".join(str(image.shape) for image in series[:4])
+        raise ValueError(
+            f"A TIFF must hold one image, or planes of one shape and type; {path} holds {len(series)}: "
+            f"{shapes}{', ...' if len(series) > 4 else ''}. Save the one you want as a file of its own."
+        )
+
+
+def _planes(path: Path, pages: Sequence[Any], leading: tuple[int, ...]) -> Planes:
+    """Join pages, which may lie in several files, if all of them are there."""
+    there = [page for page in pages if page is not None]
+    files = [Path(page.parent.filehandle.path) for page in there]
+    ends: dict[Path, int] = {path: 0}
+    for page, file in zip(there, files, strict=True):
+        ends[file] = max(ends.get(file, 0), _end(page))
+    for file, end in ends.items():
+        _check_complete(file, end, len(there), int(np.prod(leading)))
+    return Planes(pages, files, leading)
 
 
 def open_planes(paths: Sequence[Path]) -> Stored:
@@ -210,6 +158,8 @@ def _parsed(path: Path) -> tifffile.TiffFile:
             number = 0
     if any("not a TIFF" in said for said in complaints):
         raise ValueError(f"An image with this ending must be a TIFF; {path} is not. Save it as TIFF.")
+    if tiff is not None and number and tiff.pages.first.pages:  # of a pyramid tifffile expects another shape
+        complaints = [said for said in complaints if "invalid shaped series metadata" not in said]
     if number == 0 or any(DAMAGED.search(said) for said in complaints):
         if tiff is not None:
             tiff.close()

@@ -7,7 +7,8 @@ import pytest
 
 FLOORS = [  # lowest first; modules in one row may not import one another
     ["tables"],
-    ["blocks", "tiffs", "smoothing"],
+    ["blocks", "planes", "smoothing"],
+    ["tiffs"],
     ["files", "intensities"],
     ["blobs"],
     ["ranking", "disk", "cubes", "augment", "match", "estimates", "strata"],

@@ -1,7 +1,9 @@
 import json
+import pickle
 import re
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from cellkit.files import natural_order
 from cellkit.images import open_image
-from cellkit.tiffs import Planes
+from cellkit.planes import Planes
 
 VOXEL = (5.0, 2.0, 2.0)
 
@@ -249,6 +251,63 @@ def test_a_level_of_an_ome_zarr_has_its_own_voxel_size(tmp_path, version):
     assert np.array_equal(coarse.read(), array[0, 0, :, ::2, ::2])
 
 
+def write_pyramid(path, array, *, ome=True, **settings):
+    """Write a TIFF of three levels, the coarser ones in SubIFDs."""
+    unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm", "PhysicalSizeZUnit": "µm"}
+    metadata = {"axes": "ZYX", "PhysicalSizeX": 2, "PhysicalSizeY": 2, "PhysicalSizeZ": 5} | unit
+    with tifffile.TiffWriter(path, ome=ome) as tiff:
+        tiff.write(array, subifds=2, metadata=metadata if ome else {"axes": "ZYX"}, **settings)
+        for step in (2, 4):
+            tiff.write(array[:, ::step, ::step], subfiletype=1, metadata=None, **settings)
+    return path
+
+
+PACKED = {"compression": "zlib", "tile": (16, 16)}
+
+
+@pytest.mark.parametrize("settings", [{}, PACKED], ids=["plain", "tiles"])
+@pytest.mark.parametrize("ending", [".ome.tif", ".tif"])
+def test_a_level_of_a_pyramidal_tiff_has_its_own_voxel_size(tmp_path, settings, ending):
+    array, is_ome = voxels(5, 64, 96), ending == ".ome.tif"
+    path = write_pyramid(tmp_path / f"a{ending}", array, ome=is_ome, **settings)
+    for level in range(3):
+        image = open_image(path, level=level, voxel_um=None if is_ome else VOXEL)
+        assert np.array_equal(image.read(), array[:, :: 2**level, :: 2**level])
+        assert image.voxel_um == ((5, 2 * 2**level, 2 * 2**level) if is_ome else VOXEL)
+        assert np.array_equal(image.read(box=np.s_[2:4, 3:9, 1:20]), image.read()[2:4, 3:9, 1:20])
+
+
+def test_the_levels_of_a_tiff_are_as_wide_as_the_whole(tmp_path):
+    path = write_pyramid(tmp_path / "a.ome.tif", voxels(3, 33, 50), **PACKED)
+    coarse = open_image(path, level=1)
+    assert coarse.shape == (1, 1, 3, 17, 25)
+    assert coarse.voxel_um == pytest.approx((5, 2 * 33 / 17, 4))
+
+
+@pytest.mark.parametrize("level", [-1, 3])
+def test_a_level_that_is_not_there_is_refused(tmp_path, level):
+    message = "The level must be one of the {} of {}, counted from 0; got {}. Level 0 is the finest."
+    pyramid = write_pyramid(tmp_path / "a.ome.tif", voxels(3, 32, 48))
+    with refused(message.format(3, pyramid, level)):
+        open_image(pyramid, level=level)
+    store = write_zarr(tmp_path / "a.zarr", voxels(1, 1, 3, 32, 48), "0.5")
+    with refused(message.format(2, store, level)):
+        open_image(store, level=level)
+
+
+@pytest.mark.parametrize("kind", [as_plain, as_compressed, as_folder, as_npy, as_zarr_array, as_array])
+def test_only_a_pyramid_has_levels(tmp_path, kind):
+    what = kind(tmp_path, VOLUME)
+    said = "the array" if kind is as_array else what
+    with refused(f"Only a pyramid has levels; {said} holds one image, and level 1 came. Leave it out."):
+        open_image(what, voxel_um=VOXEL, level=1)
+    assert open_image(what, voxel_um=VOXEL, level=0).shape[2:] == VOLUME.shape, "control"
+
+
+def as_pyramid(folder, array):
+    return write_pyramid(folder / "a.tif", array, ome=False, compression="zlib")
+
+
 def write_ome_of_several_files(folder, planes):
     """Write a stack as one OME-TIFF a plane, all with the same metadata that name the others."""
     blocks = "".join(
@@ -389,19 +448,19 @@ def test_a_block_is_read_and_not_the_file(tmp_path, kind):
 
 
 def test_decoded_planes_are_kept_up_to_a_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr("cellkit.tiffs.KEPT_BYTES", 3 * VOLUME[0].nbytes)
+    monkeypatch.setattr("cellkit.planes.KEPT_BYTES", 3 * VOLUME[0].nbytes)
     image = open_image(as_compressed(tmp_path, VOLUME), voxel_um=VOXEL)
-    decoded = []
-    segment = Planes._segment
+    decoded, decode = [], Planes._decoded
 
     def counted(self, number, which, file):
-        decoded.append((number, (number, which) in self._kept))
-        return segment(self, number, which, file)
+        decoded.append(number)
+        return decode(self, number, which, file)
 
-    monkeypatch.setattr(Planes, "_segment", counted)
-    for z in (0, 1, 2, 1, 3, 0):
-        image.read(box=np.s_[z : z + 1, 0:45, 0:70])
-    assert decoded == [(0, False), (1, False), (2, False), (1, True), (3, False), (0, False)]
+    monkeypatch.setattr(Planes, "_decoded", counted)
+    for z in (0, 1, 2, 1, 3, 1, 0):
+        plane = image.read(box=np.s_[z : z + 1, 0:45, 0:70])
+        assert np.array_equal(plane, VOLUME[z : z + 1])
+    assert decoded == [0, 1, 2, 3, 0]
 
 
 @pytest.mark.parametrize("kind", [as_compressed, as_tiles, as_folder, as_plain, as_zarr_array])
@@ -436,6 +495,65 @@ def test_no_file_stays_open(tmp_path):
     path.rename(tmp_path / "moved.tif")
     tifffile.imwrite(path, np.zeros_like(VOLUME))
     assert open_image(path, voxel_um=VOXEL).read().max() == 0
+
+
+# --- other processes ------------------------------------------------------------
+
+
+def as_fortran_npy(folder, array):
+    np.save(folder / "a.npy", np.asfortranarray(array))
+    return folder / "a.npy"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, as_fortran_npy])
+def test_an_image_can_be_sent_to_another_process(tmp_path, kind):
+    image = open_image(kind(tmp_path, VOLUME), voxel_um=VOXEL, name="brain")
+    image.read(box=np.s_[0:2, 0:45, 0:70])
+    sent = pickle.dumps(image)
+    assert kind is as_array or len(sent) < VOLUME.nbytes / 10, "the way to the voxels, not the voxels"
+    again = pickle.loads(sent)
+    assert (again.name, again.voxel_um, again.roles, again.chunk) == (
+        "brain",
+        VOXEL,
+        ("signal",),
+        image.chunk,
+    )
+    assert np.array_equal(again.read(box=np.s_[3:9, 5:38, 15:33]), VOLUME[3:9, 5:38, 15:33])
+
+
+def test_a_level_of_a_pyramid_in_several_channels_can_be_sent(tmp_path):
+    paths = [write_pyramid(tmp_path / f"{n}.ome.tif", voxels(5, 64, 96, seed=n), **PACKED) for n in (1, 2)]
+    image = open_image(paths, roles=("background", "signal"), level=2)
+    again = pickle.loads(pickle.dumps(image))
+    assert np.array_equal(again.read(), voxels(5, 64, 96, seed=2)[:, ::4, ::4])
+
+
+def read_there(image, z):
+    return image.read(box=np.s_[z : z + 1, 0:45, 0:70])
+
+
+@pytest.mark.parametrize("kind", [as_compressed, as_npy, as_zarr_array])
+def test_another_process_reads_the_same_voxels(tmp_path, kind):
+    image = open_image(kind(tmp_path, VOLUME), voxel_um=VOXEL)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as other:
+        planes = list(other.map(read_there, [image] * 3, (0, 5, 11)))
+    assert np.array_equal(np.concatenate(planes), VOLUME[[0, 5, 11]])
+
+
+def test_an_image_that_was_moved_before_it_arrived_is_refused(tmp_path):
+    mapped = pickle.dumps(open_image(as_npy(tmp_path, VOLUME), voxel_um=VOXEL))
+    (tmp_path / "a.npy").unlink()
+    with refused(
+        f"An image must be there to be read; {tmp_path / 'a.npy'} is not. Was it moved?", FileNotFoundError
+    ):
+        pickle.loads(mapped)
+    packed = pickle.dumps(open_image(as_compressed(tmp_path, VOLUME), voxel_um=VOXEL))
+    (tmp_path / "a.tif").unlink()
+    with pytest.raises(
+        ValueError,
+        match=r"^An image's voxels must be readable; a cannot be read at .*: FileNotFoundError .*$",
+    ):
+        pickle.loads(packed).read()
 
 
 # --- bad input ------------------------------------------------------------
@@ -491,7 +609,8 @@ def test_a_truncated_file_is_refused_when_opened(tmp_path, kind, kept, capfd, ca
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from([as_plain, as_compressed, as_ome, as_imagej, as_tiles]), st.floats(0, 1, exclude_max=True)
+    st.sampled_from([as_plain, as_compressed, as_ome, as_imagej, as_tiles, as_pyramid]),
+    st.floats(0, 1, exclude_max=True),
 )
 def test_no_truncated_tiff_gives_fewer_or_other_voxels(tmp_path_factory, kind, kept):
     folder = tmp_path_factory.mktemp("cut")
@@ -597,8 +716,6 @@ def test_a_folder_without_planes_is_refused(tmp_path):
 
 def test_an_ome_zarr_that_is_not_whole_is_refused(tmp_path):
     path = write_zarr(tmp_path / "a.zarr", voxels(1, 1, 4, 16, 16), "0.5")
-    with refused(f"The level must be one of the 2 of {path}, counted from 0; got 2. Level 0 is the finest."):
-        open_image(path, level=2)
     described = json.loads((path / "zarr.json").read_text())
     described["attributes"]["ome"]["multiscales"][0]["datasets"][1]["path"] = "away"
     (path / "zarr.json").write_text(json.dumps(described))
@@ -617,10 +734,6 @@ def test_an_ome_zarr_that_is_not_whole_is_refused(tmp_path):
     (path / "zarr.json").write_text("{")
     with refused(f"An OME-Zarr must be whole; {path} cannot be read: JSONDecodeError. Copy it again."):
         open_image(path)
-    with refused(
-        f"Only an OME-Zarr has levels; {as_npy(tmp_path, VOLUME)} is none, and level 1 came. Leave it out."
-    ):
-        open_image(tmp_path / "a.npy", voxel_um=VOXEL, level=1)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float64", "uint32", "bool", "complex64"])

@@ -192,7 +192,7 @@ def test_the_threads_of_opencv_stay_as_they_were(volume):
 
 @pytest.mark.parametrize("kind", ["npy", "compressed"])
 def test_memory_does_not_grow_with_the_number_of_planes(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("cellkit.tiffs.KEPT_BYTES", 100_000)
+    monkeypatch.setattr("cellkit.planes.KEPT_BYTES", 100_000)
     settings = DetectSettings(block=(20, 60, 70), workers=1, min_score=20)
     peaks = []
     for times in (1, 3, 30):
