@@ -9,10 +9,19 @@ import pandas as pd
 from cellkit.balance import Balance, meter
 from cellkit.batches import Region, batch_names, draw_batch, draw_rectangle, draw_region, outlined, rectangle
 from cellkit.match import match_points
-from cellkit.sampling import PLACE_UM, add_micrometres, barred
+from cellkit.sampling import add_micrometres, barred
 from cellkit.sampling import draw as sample
-from cellkit.study import SAME_PLACE, Study
-from cellkit.tables import CLASSES, PLACE_COLUMNS, UNSURE, ZYX, check_inside, check_table, positions_um
+from cellkit.study import Study
+from cellkit.tables import (
+    CLASSES,
+    PLACE_COLUMNS,
+    UNSURE,
+    ZYX,
+    check_inside,
+    check_table,
+    positions_um,
+)
+from cellkit.told import answers_of, answers_to, spots_of
 
 __all__ = [
     "Balance",
@@ -96,9 +105,13 @@ def redo(study: Study, who: str = "me", batch: str | None = None) -> list[dict]:
 def clear(study: Study, rows: pd.DataFrame, who: str = "me") -> list[dict]:
     """Take back all that this person answered at these places, as one step that `undo` brings back."""
     events = study.events()
-    mine = events[events["who"] == who].reset_index(drop=True)
-    near = np.concatenate([*_spots(study, rows, mine), np.empty(0, dtype=np.int64)])
-    return study.ledger(who).take_back(set(mine["id"].to_numpy()[near]))
+    mine = events[events["who"] == who]
+    ids = [
+        told["id"].to_numpy()[spot]
+        for asked, told in answers_to(rows, mine, mine)
+        for spot in spots_of(study, asked, told)
+    ]
+    return study.ledger(who).take_back(set(np.concatenate([*ids, np.empty(0, dtype=object)])))
 
 
 def missed(
@@ -115,33 +128,6 @@ def missed(
     row = pd.DataFrame({"image": [image], "frame": [frame], "z": [z], "y": [y], "x": [x]})
     check_inside(row, study.image(image).shape[2:], what="a missed cell")
     return answer(study, row.assign(origin="missed", batch=batch), study.settings.classes[0], who)
-
-
-def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
-    """Return the answer that counts now for every row of a queue, "" where there is none.
-
-    Answers are looked up by place, not by row, so they are found again on any day; an audit's queue sees
-    answers of the audit only.
-    """
-    blind = len(queue) and (queue["origin"] == "audit").all()
-    labels = (study.audit_labels() if blind else study.labels()).reset_index(drop=True)
-    told = labels["answer"].to_numpy()
-    spots = _spots(study, queue, labels)
-    return [str(told[spot[0]]) if len(spot) else "" for spot in spots]
-
-
-def _spots(study: Study, rows: pd.DataFrame, told: pd.DataFrame) -> list[np.ndarray]:
-    """Return, for every row, which of these labels lie at its place, the nearest first."""
-    spots: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(rows)
-    groups = told.groupby(["image", "frame"]).indices
-    for key, here in add_micrometres(study, rows).groupby(["image", "frame"]):
-        there = np.asarray(groups.get(key, []), dtype=np.int64)
-        points_um = told[PLACE_UM].to_numpy(dtype="float64")[there]
-        for row, point in zip(here.index, here[PLACE_UM].to_numpy(), strict=True):
-            distance = np.linalg.norm(points_um - point, axis=1)
-            near = np.argsort(distance, kind="stable")
-            spots[row] = there[near[distance[near] <= SAME_PLACE * study.settings.diameter_um]]
-    return spots
 
 
 def answer_from_truth(

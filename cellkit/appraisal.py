@@ -101,6 +101,7 @@ def describe(study: Study, parent: Network, labelled: Labelled, name: str) -> Ne
     trained_on = {
         "labels": fingerprint(study.training_labels()),
         "n": len(study.training_labels()),
+        "ids": labelled.places["id"].tolist(),
         "base": parent.card.name,
         "counts": [
             {"animal": animal, "side": side, "answer": answer, "labels": int(n)}

@@ -22,6 +22,7 @@ from cellkit.estimates import (
 from cellkit.tables import UNSURE
 
 FEW = 200
+LEAKED = "leaked"
 JUDGES, ALL = "animals that judge", "all animals"
 
 
@@ -119,11 +120,16 @@ def assess_places(places: pd.DataFrame, *, network: str, audit: str, classes: tu
         If a stratum has too few answers, or a place no weight.
     """
     places = places.assign(cell=places["answer"] == classes[0])
+    if _all_leaked(places):
+        raise ValueError(
+            f"An audit measures networks that never saw its places; all of {audit!r} taught {network}. "
+            "Draw an audit of another name, and retrain."
+        )
     scopes = _scopes(places)
     over, headline = next(iter(scopes.items()))
     metrics = pd.concat([measure(part).assign(over=name) for name, part in scopes.items()], ignore_index=True)
-    answered = headline[measured(headline)].reset_index(drop=True)
-    answered = answered.assign(weight=design_of(headline).weights)
+    design, answered = measuring(headline)
+    answered = answered.assign(weight=design.weights).reset_index(drop=True)
     truth, p, weight = (answered[name].to_numpy() for name in ("cell", "p", "weight"))
     return Assessment(
         network=network,
@@ -141,9 +147,16 @@ def assess_places(places: pd.DataFrame, *, network: str, audit: str, classes: tu
 def _scopes(places: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the parts of the audit that are measured, the headline first."""
     judges = places[places["role"] == "judge"]
+    if _all_leaked(judges):
+        judges = judges.iloc[:0]
     if len(judges) in {0, len(places)}:
         return {JUDGES if len(judges) else ALL: places}
     return {JUDGES: judges, ALL: places}
+
+
+def _all_leaked(places: pd.DataFrame) -> bool:
+    told = places[measured(places)]
+    return LEAKED in told and len(told) > 0 and bool(told[LEAKED].all())
 
 
 def design_of(places: pd.DataFrame) -> Design:
@@ -151,9 +164,28 @@ def design_of(places: pd.DataFrame) -> Design:
     return audit_design(places["stratum"].to_numpy(), places["weight"].to_numpy(), measured(places))
 
 
-def measure(places: pd.DataFrame) -> pd.DataFrame:
-    """Return `metric, value, low, high, n` over these places; `n` counts the answers in the denominator."""
-    design, answered = design_of(places), places[measured(places)]
+def measuring(places: pd.DataFrame, within: np.ndarray | None = None) -> tuple[Design, pd.DataFrame]:
+    """Return the answered places that measure and their design.
+
+    Left out are places that taught the network (`leaked`) and those that are not `within`, shape (n,): the
+    others go on standing for as many candidates as before.
+    """
+    design, told = design_of(places), measured(places)
+    keep = np.ones(len(places), bool) if within is None else within.copy()
+    if LEAKED in places:
+        keep &= ~places[LEAKED].to_numpy(bool)
+    kept = keep[told]
+    strata, codes = np.unique(design.stratum[kept], return_inverse=True)
+    share = np.bincount(design.stratum[kept], minlength=len(design.sizes)) / design.drawn
+    return Design(codes, (design.sizes * share)[strata]), places[told & keep]
+
+
+def measure(places: pd.DataFrame, within: np.ndarray | None = None) -> pd.DataFrame:
+    """Return `metric, value, low, high, n` over these places; `n` counts the answers in the denominator.
+
+    With `within`, shape (n,), over those of them only.
+    """
+    design, answered = measuring(places, within)
     truth, called = answered["cell"].to_numpy(), answered["called"].to_numpy()
     found = weighted_metrics(truth, called, design, animals=answered["animal"].to_numpy())
     behind = [called, truth, truth | called, np.ones(len(truth)), ~truth]
@@ -183,6 +215,8 @@ def _per_animal(places: pd.DataFrame) -> pd.DataFrame:
 def _notes(places: pd.DataFrame, answered: pd.DataFrame) -> tuple[str, ...]:
     waiting, unsure = (int((places["answer"] == answer).sum()) for answer in ("", UNSURE))
     changed = int(((places["answer"] != "") & (places["now"] != places["answer"])).sum())
+    differ = int(places["differ"].sum()) if "differ" in places else 0
+    taught = int(places[LEAKED].sum()) if LEAKED in places else 0
     animals = answered["animal"].nunique()
     these = "this animal" if animals == 1 else f"these {animals} animals"
     said = {
@@ -196,5 +230,7 @@ def _notes(places: pd.DataFrame, answered: pd.DataFrame) -> tuple[str, ...]:
         f"{waiting} of the audit's {len(places)} places wait for an answer.": waiting > 0,
         f"{unsure} answers are unsure; they count as not given.": unsure > 0,
         f"{changed} answers were changed later; the first, blind ones measure.": changed > 0,
+        f"{differ} places were answered differently by two people; the newest answer measures.": differ > 0,
+        f"{taught} places taught the network, or overlap one that did; they do not measure.": taught > 0,
     }
     return tuple(note for note, holds in said.items() if holds)

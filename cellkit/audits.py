@@ -1,5 +1,6 @@
 """What an audit holds: its places, their blind answers, and what any network calls them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ PLACE_UM = ["z_um", "y_um", "x_um"]
 CALLS = ["p", "called", "network"]
 SUPPLIED = "cells-0"
 REGION = "region"
-DRAW_ANOTHER = "review.draw_audit(study, name=...)"
 
 
 def frame_hashes(candidates: pd.DataFrame) -> dict[str, str]:
@@ -41,6 +41,7 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
     tuple of DataFrame and dict
         The places, with `answer` ("" where there is none yet) and `now`, the answer after later corrections.
         Only `answer` measures: who corrects where the network disagrees, and only there, flatters it.
+        `differ` says where two people answered differently.
 
     Raises
     ------
@@ -55,8 +56,12 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
     places, record = study.audit(name)
     check_audit(study, name, record)
     events = study.events()
-    blind = current_labels(events[events["origin"] == "audit"], within_um=0.0)
-    places = places.assign(answer=_answers_at(study, places, blind))
+    blind = events[events["origin"] == "audit"]
+    each = [current_labels(part, within_um=0.0) for _, part in blind.groupby("who")]
+    told = [pd.Series(_answers_at(study, places, labels)).replace("", np.nan) for labels in each]
+    differ = pd.concat(told, axis=1).nunique(axis=1).to_numpy() > 1 if told else False
+    answer = _answers_at(study, places, current_labels(blind, within_um=0.0))
+    places = places.assign(answer=answer, differ=differ)
     return places.assign(now=_answers_at(study, places, study.labels())), record
 
 
@@ -68,26 +73,31 @@ def check_audit(study: Study, name: str, record: dict[str, Any]) -> None:
     ValueError
         Names the first such image.
     """
-    cure = f"Put the old one back, or draw an audit of another name: {DRAW_ANOTHER}."
-    drawn_on = record.get("images", {}).items()
-    replaced = [
-        image
-        for image, print_then in drawn_on
-        if image not in study.names or study.image_fingerprint(image) != print_then
-    ]
-    if replaced:
-        raise ValueError(
-            f"An audit measures the images that it was drawn on; {replaced[0]!r} was replaced since {name!r} "
-            f"was drawn, so its answers are about other pixels. {cure}"
-        )
+    check_images(study, record.get("images", {}), f"{name!r} was")
     now = frame_hashes(study.candidates())
     changed = [image for image, drawn_from in record["frame"].items() if now.get(image) != drawn_from]
     if changed:
         raise ValueError(
             "An audit measures the candidates that it was drawn from; "
             f"{changed[0]!r} was detected anew since {name!r} was drawn. "
-            f"Draw an audit of another name: {DRAW_ANOTHER}."
+            "Draw an audit of another name: review.draw_audit(study, name=...)."
         )
+
+
+def check_images(study: Study, drawn_on: Mapping[str, str], what: str) -> None:
+    """Refuse answers about images that are not what they were; `drawn_on` has the fingerprint of each.
+
+    Raises
+    ------
+    ValueError
+        Names the first image that was replaced or is gone.
+    """
+    for image, then in drawn_on.items():
+        if image not in study.names or study.image_fingerprint(image) != then:
+            raise ValueError(
+                f"Answers measure the images that they were given on; {image!r} was replaced since {what} "
+                "drawn, so they are about other pixels. Put the old image back, or draw under another name."
+            )
 
 
 def _answers_at(study: Study, places: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:

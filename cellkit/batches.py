@@ -3,15 +3,17 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 
 from cellkit.disk import fingerprint, read_json, write_json, writing
-from cellkit.sampling import QUEUE_COLUMNS, as_queue, draw, frame_of
+from cellkit.sampling import QUEUE_COLUMNS, add_micrometres, as_queue, draw, frame_of
 from cellkit.study import Study
-from cellkit.tables import MAY_BE_EMPTY
+from cellkit.tables import MAY_BE_EMPTY, REPEAT
 
+REPEATS, APART = 0.05, 200
 NAME = re.compile(r"[\w][\w .-]{0,60}")
 
 
@@ -124,9 +126,18 @@ def draw_inside(study: Study, region: Region, n: int = 30, seed: int | None = No
 
 
 def draw_batch(
-    study: Study, name: str, n: int = 40, *, by: str = "mixed", quotas: dict[str, int] | None = None
+    study: Study,
+    name: str,
+    n: int = 40,
+    *,
+    by: str = "mixed",
+    quotas: dict[str, int] | None = None,
+    repeats: float = REPEATS,
 ) -> pd.DataFrame:
     """Draw a queue once and keep it under its name: the same call returns it again, on any day.
+
+    Among its rows some come back unseen that were labelled at least 200 answers or a day ago (origin
+    "repeat"): how well they agree with the first answers is the best that any network can do.
 
     Parameters
     ----------
@@ -135,14 +146,48 @@ def draw_batch(
         What its labels carry as their batch; the study's seed and this name make the draw.
     n, by, quotas
         As for `sampling.draw`.
+    repeats : float
+        Share of the `n` that is repeated; fewer where fewer labels are old enough.
 
     Raises
     ------
     ValueError
-        As `sampling.draw`; or if the name is taken by a batch that was drawn otherwise.
+        As `sampling.draw`; if the name is taken by a batch that was drawn otherwise, or `repeats` is not from
+        0 to 0.5.
     """
-    how = {"n": n, "by": by, "quotas": quotas}
-    return _kept(study, name, how, lambda seed: draw(study, n, by=by, seed=seed, quotas=quotas))
+    if not 0 <= repeats <= 0.5:
+        raise ValueError(f"`repeats` must be from 0 to 0.5; got {repeats}. Leave it out for {REPEATS}.")
+    how = {"n": n, "by": by, "quotas": quotas} | ({} if repeats == REPEATS else {"repeats": repeats})
+
+    def draw_with(seed: int) -> pd.DataFrame:
+        again = draw_repeats(study, round(repeats * n), seed=seed) if repeats * n >= 0.5 else None
+        if again is None or again.empty:
+            return draw(study, n, by=by, seed=seed, quotas=quotas)
+        queue = pd.concat([draw(study, n - len(again), by=by, seed=seed, quotas=quotas), again])
+        return queue.sample(frac=1, random_state=seed % 2**32).reset_index(drop=True)
+
+    return _kept(study, name, how, draw_with)
+
+
+def draw_repeats(study: Study, n: int, *, seed: int) -> pd.DataFrame:
+    """Draw up to `n` candidates whose labels come back unseen, as evenly over both classes as can be.
+
+    Left out are labels of an audit, those that were repeated before, and those that are neither a day old nor
+    followed by 200 answers.
+    """
+    events = study.events()
+    fresh = set(events["id"].iloc[-APART:])
+    day_ago = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    fresh -= set(events.loc[events["at"] < day_ago, "id"])
+    table = study.labelled_candidates()
+    lacking = {"p": np.nan, "called": False, "network": ""}
+    table = table.assign(**{name: value for name, value in lacking.items() if name not in table})
+    train = table["image"].map(lambda name: study.entry(name).role == "train").astype(bool)
+    old = train & table["answer"].isin(study.settings.classes) & ~table["label"].isin(fresh)
+    table = add_micrometres(study, table[old & ~table["origin"].isin(["audit", REPEAT])])
+    rank = table.sample(frac=1, random_state=seed % 2**32).groupby("answer").cumcount()
+    chosen = table.loc[rank.sort_values(kind="stable").index[:n]]
+    return as_queue(chosen.assign(origin=REPEAT, weight=np.nan), name=REPEAT)
 
 
 def draw_rectangle(

@@ -127,7 +127,7 @@ def extend_audit(
     """
     places, record = study.audit(name)
     check_audit(study, name, record)
-    strata = _kept_strata(study, name, record)
+    strata = kept_strata(study, name, record)
     strata = strata[strata["group"].isin(_groups_of(strata, animals))]
     keys = list(PLACE_COLUMNS)
     drawn = strata[keys].merge(places[keys].assign(drawn=True), on=keys, how="left")["drawn"].eq(True)
@@ -247,8 +247,14 @@ def _strata_record(drawn: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def _kept_strata(study: Study, name: str, record: dict) -> pd.DataFrame:
-    """Return the candidates that the audit was drawn from, as they were then, or refuse."""
+def kept_strata(study: Study, name: str, record: dict) -> pd.DataFrame:
+    """Return the candidates that an audit was drawn from as they were then, with `group` and `stratum`.
+
+    Raises
+    ------
+    ValueError
+        If they are not there, or were changed.
+    """
     file = audit_frame_file(study.folder, name)
     kept = {"group": "str", "in_group": "int64", "stratum": "str", "in_stratum": "int64"}
     strata = read_table(file, PLACE_COLUMNS | kept) if file.exists() else pd.DataFrame()

@@ -7,25 +7,25 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from cellkit.assessment import JUDGES, Assessment, assess_places, design_of, own_strata
+from cellkit.assessment import JUDGES, Assessment, assess_places, measure
 from cellkit.audits import call_places, measured, newest_network, read_audit
+from cellkit.counting import counts
 from cellkit.estimates import (
     METRICS,
     Design,
     Interval,
     McNemar,
-    hidden_share,
     mcnemar,
     metric_differences,
     n_more,
-    pooled_total,
-    stratified_total,
 )
-from cellkit.strata import LEAST, steps_of
+from cellkit.guard import leaked, taught_by
+from cellkit.parts import By, part_of
+from cellkit.sampling import QUEUE_COLUMNS
 from cellkit.study import Study
 
-__all__ = ["Assessment", "Comparison", "assess", "compare", "counts"]
-DIRECT = 100
+__all__ = ["Assessment", "Comparison", "assess", "breakdown", "compare", "counts", "fixed_and_broken"]
+FEWEST_IN_PART = 10
 FEWEST = 6  # places on which one alone is right; with fewer McNemar's exact test never reaches 5 %
 POWER = 1 + 0.8416 / 1.96  # so much wider than its half-width is a difference that is seen 8 times in 10
 
@@ -45,20 +45,108 @@ def assess(study: Study, network: str | None = None, *, audit: str = "audit") ->
     Raises
     ------
     ValueError
-        If there is no audit, its candidates were detected anew, or too few of its places are answered.
+        If there is no audit, it cannot measure, too few of its places are answered, or all taught the
+        network.
     """
     network = network or newest_network(study)
+    return _assess(study, network, audit, learners=[network])
+
+
+def _assess(study: Study, network: str, audit: str, *, learners: Sequence[str]) -> Assessment:
+    """Measure a network on the places that taught none of the `learners`."""
     places, record = read_audit(study, audit)
     places = call_places(study, places, network)
-    found = assess_places(places, network=network, audit=audit, classes=study.settings.classes)
-    older = [card["name"] for card in study.cards() if card["made_at"] < record["at"]]
-    if network in older and "train" in set(places["role"]):
+    taught = np.any([leaked(study, places, name) for name in learners], axis=0)
+    found = assess_places(
+        places.assign(leaked=taught), network=network, audit=audit, classes=study.settings.classes
+    )
+    made_at = {card["name"]: card["made_at"] for card in study.cards()}
+    unlisted = taught_by(study, network) is None and made_at[network] < record["at"]
+    if unlisted and "train" in set(places["role"]):
         late = (
             f"{network} was made before the audit was drawn and may have trained on its places: over animals "
             "that train its numbers are optimistic."
         )
         return replace(found, notes=(*found.notes, late))
     return found
+
+
+def breakdown(
+    study: Study, network: str | None = None, *, by: By = "animal", audit: str = "audit"
+) -> pd.DataFrame:
+    """Measure a network on parts of an audit: where does it fail.
+
+    Parameters
+    ----------
+    study : Study
+        With an answered audit.
+    network : str, optional
+        The newest if left out.
+    by : str or callable
+        "animal", "region", "depth", "brightness", another column of the candidates, or a function of them;
+        see `parts.part_of`.
+    audit : str
+        Name of the audit.
+
+    Returns
+    -------
+    DataFrame
+        `part, metric, value, low, high, n`, where `n` answers are in the denominator; the value is empty with
+        fewer than 10.
+
+    Raises
+    ------
+    ValueError
+        As `assess`, or as `parts.part_of`.
+    """
+    network = network or newest_network(study)
+    places = call_places(study, read_audit(study, audit)[0], network)
+    places = places.assign(
+        cell=places["answer"] == study.settings.classes[0], leaked=leaked(study, places, network)
+    )
+    part = part_of(study, places, by)
+    found = pd.concat(
+        [measure(places, part == name).assign(part=name) for name in sorted(set(part[measured(places)]))],
+        ignore_index=True,
+    )
+    enough = found["n"] >= FEWEST_IN_PART
+    told = {"value": found["value"].where(enough), "low": found["low"].where(enough, 0.0)}
+    found = found.assign(**told, high=found["high"].where(enough, 1.0))
+    return found[["part", "metric", "value", "low", "high", "n"]]
+
+
+def fixed_and_broken(study: Study, first: str, second: str, *, audit: str = "audit") -> pd.DataFrame:
+    """Return the places of an audit that one of two networks alone calls right, as a queue for a gallery.
+
+    Parameters
+    ----------
+    study : Study
+        With an answered audit.
+    first, second : str
+        Names of networks, the older first.
+    audit : str
+        Name of the audit.
+
+    Returns
+    -------
+    DataFrame
+        A queue with the calls of the second network, `category` "fixed" or "broken", the `answer`, and
+        `before`, the first network's p; the largest change first. Answers given to it are not blind: they
+        mend training.
+
+    Raises
+    ------
+    ValueError
+        As `compare`.
+    """
+    compared = compare(study, [first, second], audit=audit)
+    old, new = (each.places for each in compared.assessments)
+    right = [(each["called"] == each["cell"]).to_numpy() for each in (old, new)]
+    change = np.where(right[1], "fixed", "broken")
+    table = new.assign(category=change, before=old["p"].to_numpy(), origin="category", batch="changes")
+    table = table.assign(weight=np.nan, far=np.abs(table["p"] - table["before"]))
+    table = table[right[0] != right[1]].sort_values("far", ascending=False, kind="stable")
+    return table[[*QUEUE_COLUMNS, "answer", "before"]].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -129,9 +217,10 @@ def compare(study: Study, networks: Sequence[str], *, audit: str = "audit") -> C
             f"A comparison needs two different networks; got {', '.join(networks) or 'none'}. "
             "For one alone there is assess(study, network)."
         )
-    found = tuple(assess(study, network, audit=audit) for network in networks)
+    found = tuple(_assess(study, network, audit, learners=networks) for network in networks)
     first = found[0].places
-    design = design_of(first)
+    codes = pd.factorize(first["stratum"])[0]
+    design = Design(codes, np.bincount(codes, weights=first["weight"]))
     truth, animals = first["cell"].to_numpy(), first["animal"].to_numpy()
     calls = {each.network: each.places["called"].to_numpy() for each in found}
     differences = [
@@ -163,74 +252,3 @@ def _verdict(f1: Interval, found: tuple[Assessment, ...], test: McNemar) -> str:
     more = n_more(n, f1.half_width, abs(f1.value) / POWER) if f1.value else 20 * n
     would = f"about {more:,} more answers would" if more < 20 * n else "many times the answers would"
     return f"{new} and {old} cannot be told apart {where}: {differs}; {would if more else 'some more would'}."
-
-
-def counts(study: Study, network: str | None = None, *, audit: str = "audit") -> pd.DataFrame:
-    """Count the cells of every animal, corrected for the network's errors by the audit.
-
-    Parameters
-    ----------
-    study : Study
-        With an answered audit.
-    network : str, optional
-        Whose calls are counted; the newest if left out.
-    audit : str
-        Name of the audit.
-
-    Returns
-    -------
-    DataFrame
-        One row an animal and one for all: `candidates`, `naive` (called cells), `corrected, low, high`,
-        `hidden` (so many more may hide where the audit saw none), `more` (further answers for an interval of
-        10 % to either side) and `note`. Cells that the detector missed are in none of the numbers.
-
-    Raises
-    ------
-    ValueError
-        As `assess`.
-    """
-    network = network or newest_network(study)
-    places, record = read_audit(study, audit)
-    places = call_places(study, places, network).assign(cell=places["answer"] == study.settings.classes[0])
-    calls = call_places(study, study.candidates(), network)
-    calls = calls.assign(animal=[study.entry(image).animal for image in calls["image"]])
-    whole = set(calls["image"]) == set(record["frame"])
-    rows = []
-    for animal, part in calls.groupby("animal"):
-        own = places[places["animal"] == animal] if _is_direct(places, str(animal)) else None
-        rows.append({"animal": animal, **_count(part, own, places)})
-    return pd.DataFrame([*rows, {"animal": "all", **_count(calls, places if whole else None, places)}])
-
-
-def _is_direct(places: pd.DataFrame, animal: str) -> bool:
-    """Say whether an animal has answers enough to be counted without the others."""
-    enough = measured(places)[places["animal"] == animal].sum() >= DIRECT
-    return bool(enough) and own_strata(places, animal, least=LEAST)
-
-
-def _count(calls: pd.DataFrame, own: pd.DataFrame | None, places: pd.DataFrame) -> dict[str, object]:
-    """Return one row of `counts`: from the places drawn from just these candidates, if any, else from all."""
-    part = places if own is None else own
-    design, answered = design_of(part), part[measured(part)]
-    cell = answered["cell"].to_numpy()
-    if own is not None:
-        total, note = stratified_total(cell, design), f"from {len(cell)} answers there"
-    else:
-        edges = steps_of(answered["p"].to_numpy(), len(cell), least=LEAST)
-        sizes = np.bincount(np.digitize(calls["p"], edges), minlength=len(edges) + 1)
-        kind = np.digitize(answered["p"], edges)
-        total = pooled_total(cell, kind, sizes, design)
-        design = Design(kind, np.maximum(sizes, np.bincount(kind, minlength=len(sizes))))
-        note = "assumes equal error rates in all animals"
-    total = Interval(*(float(round(end)) for end in total))
-    more = n_more(len(cell), total.half_width, 0.1 * total.value) if total.value else None
-    return {
-        "candidates": len(calls),
-        "naive": int(calls["called"].sum()),
-        "corrected": int(total.value),
-        "low": int(total.low),
-        "high": int(total.high),
-        "hidden": round(hidden_share(cell, design) * len(calls)),
-        "more": more,
-        "note": f"{note}; without cells that the detector missed",
-    }

@@ -4,21 +4,35 @@ import numpy as np
 import pandas as pd
 
 from cellkit.audits import call_places, read_audit
+from cellkit.boxes import box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
 from cellkit.drawing import Plan, draw_audit, extend_audit, plan_audit
 from cellkit.match import categories
+from cellkit.misses import Misses, answer_boxes_from_truth, box_marks, missed_cells
+from cellkit.parts import name_parts
 from cellkit.sampling import QUEUE_COLUMNS, add_micrometres, barred
 from cellkit.study import Study
 from cellkit.tables import UNSURE
 
 __all__ = [
+    "Misses",
     "Plan",
+    "answer_boxes_from_truth",
     "audit_queue",
     "barred",
+    "box_marks",
+    "box_queue",
     "category_table",
     "draw_audit",
+    "draw_boxes",
     "errors",
     "extend_audit",
+    "finish_box",
+    "mark_cells",
+    "missed_cells",
+    "name_parts",
     "plan_audit",
+    "read_boxes",
+    "unmark",
 ]
 
 

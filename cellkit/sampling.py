@@ -54,7 +54,7 @@ def barred(study: Study, candidates: pd.DataFrame) -> np.ndarray:
     labels = study.labels()
     places = pd.concat([*audits, labels[labels["origin"] == "audit"]])
     side_um = np.asarray(CubeGeometry().extent) * study.settings.diameter_um
-    return _near(add_micrometres(study, candidates), places, side_um, norm=np.inf)
+    return near(add_micrometres(study, candidates), places, side_um, norm=np.inf)
 
 
 def add_micrometres(study: Study, places: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def add_micrometres(study: Study, places: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def _near(table: pd.DataFrame, places: pd.DataFrame, within_um: np.ndarray, *, norm: float) -> np.ndarray:
+def near(table: pd.DataFrame, places: pd.DataFrame, within_um: np.ndarray, *, norm: float) -> np.ndarray:
     """Say which rows lie within these lengths of a place of the same image and frame."""
     near = np.zeros(len(table), dtype=bool)
     groups = places.groupby(["image", "frame"]).indices
@@ -94,7 +94,7 @@ def frame_of(study: Study) -> pd.DataFrame:
     table = table.assign(**{name: value for name, value in lacking.items() if name not in table})
     table = table[table["image"].map(lambda name: study.entry(name).role != "judge")]
     table = add_micrometres(study, table)
-    told = _near(table, study.labels(), np.full(3, SAME_PLACE * study.settings.diameter_um), norm=2)
+    told = near(table, study.labels(), np.full(3, SAME_PLACE * study.settings.diameter_um), norm=2)
     return table.assign(
         free=(table["answer"] == "") & ~told & ~barred(study, table) & ~in_batches(study, table)
     )

@@ -26,7 +26,7 @@ from cellkit.settings import (
 )
 from cellkit.state import stale, take_state
 from cellkit.summary import as_html, as_text
-from cellkit.tables import UNSURE, ZYX, read_table
+from cellkit.tables import DONE, UNSURE, ZYX, read_table
 
 __all__ = ["ImageEntry", "Study", "StudySettings", "create_study", "fingerprint", "open_study"]
 SAME_PLACE = 0.25  # of a diameter: half of what lies between two candidates, so none can lie at both places
@@ -114,7 +114,7 @@ class Study:
         self.folder, self.settings = folder, settings
         self._images: dict[str, Image] = {}
         self._intensities: dict[str, dict[str, Intensities]] = {}
-        self._ledgers: dict[str, Ledger] = {}
+        self._ledgers: dict[tuple[str, str], Ledger] = {}
 
     @property
     def names(self) -> list[str]:
@@ -187,12 +187,12 @@ class Study:
     def _candidates_file(self, name: str) -> Path:
         return self.folder / "candidates" / f"{self.entry(name).name}.parquet"
 
-    def ledger(self, who: str) -> Ledger:
-        """Return this sitting's ledger of one person; the same one at every call."""
-        if who not in self._ledgers:
-            answers = (*self.settings.classes, UNSURE)
-            self._ledgers[who] = Ledger(self.folder / "labels", who, answers=answers)
-        return self._ledgers[who]
+    def ledger(self, who: str, *, of: str = "labels") -> Ledger:
+        """Return this sitting's ledger of one person, of labels or of boxes; the same one at every call."""
+        if (of, who) not in self._ledgers:
+            answers = (*self.settings.classes, UNSURE) if of == "labels" else (self.settings.classes[0], DONE)
+            self._ledgers[of, who] = Ledger(self.folder / of, who, answers=answers)
+        return self._ledgers[of, who]
 
     def events(self) -> pd.DataFrame:
         """Return all that was ever answered or undone, by all people, in time order."""

@@ -33,9 +33,13 @@ LABEL_COLUMNS = {
     "replaces": "str",
 }
 MAY_BE_EMPTY = {"weight", "network", "p", "batch", "replaces"}
-ORIGINS = ("audit", "rectangle", "category", "uncertain", "diverse", "random", "missed", "imported")
+ORIGINS = (
+    "audit", "rectangle", "category", "uncertain", "diverse", "random", "missed", "imported", "repeat",
+)  # fmt: skip
 CLASSES = {"cell": ("cell", "artefact"), "expression": ("on", "off")}
 UNSURE = "unsure"
+DONE = "done"
+REPEAT = "repeat"
 
 
 def empty_table(columns: dict[str, str]) -> pd.DataFrame:

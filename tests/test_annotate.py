@@ -148,6 +148,54 @@ def test_a_batch_of_one_name_is_not_drawn_twice_in_different_ways(study):
         annotate.draw_batch(study, "1", 41)
 
 
+def labelled_long_ago(study, n=250):
+    """Answer a first batch of `n`, so that its earliest answers may come back."""
+    first = annotate.draw_batch(study, "first", n=n, by="random")
+    for part in np.array_split(np.arange(n), 5):
+        annotate.answer_from_truth(study, first.iloc[part])
+    return first
+
+
+def test_some_of_a_batch_comes_back_unseen(study):
+    first = labelled_long_ago(study)
+    assert not (first["origin"] == "repeat").any(), "control: there was nothing to repeat"
+    second = annotate.draw_batch(study, "second", n=100, by="random")
+    again = second["origin"] == "repeat"
+    assert len(second) == 100 and again.sum() == 5
+    assert keys(second[again]) <= keys(first.iloc[:50]), "200 answers lie between"
+    assert not keys(second[~again]) & keys(first)
+    assert annotate.answers_of(study, second) == [""] * 100, "the first answer is not shown"
+    assert annotate.draw_batch(study, "second", n=100, by="random").equals(second)
+    assert not (annotate.draw_batch(study, "none", n=50, repeats=0.0)["origin"] == "repeat").any()
+    many = annotate.draw_batch(study, "many", n=40, repeats=0.5)
+    by_class = study.labelled_candidates().merge(
+        many.loc[many["origin"] == "repeat", ["image", "z", "y", "x"]]
+    )
+    assert by_class["answer"].value_counts().min() >= 9, "evenly over both classes"
+
+
+def test_an_answer_to_a_repeat_fills_it_and_clearing_it_leaves_the_first(study):
+    labelled_long_ago(study)
+    second = annotate.draw_batch(study, "second", n=100, by="random")
+    again = second[second["origin"] == "repeat"]
+    before = annotate.answers_of(study, again.assign(origin="random"))
+    assert set(before) <= {"cell", "artefact"}
+    annotate.answer(study, again, "unsure")
+    assert annotate.answers_of(study, again) == ["unsure"] * 5
+    assert annotate.answers_of(study, second).count("unsure") == 5
+    annotate.clear(study, again)
+    assert annotate.answers_of(study, again) == [""] * 5
+    assert annotate.answers_of(study, again.assign(origin="random")) == before
+    annotate.undo(study)
+    assert annotate.answers_of(study, again) == ["unsure"] * 5
+
+
+def test_an_impossible_share_of_repeats_is_refused(study):
+    message = r"^`repeats` must be from 0 to 0\.5; got 2\. Leave it out for 0\.05\.$"
+    with pytest.raises(ValueError, match=message):
+        annotate.draw_batch(study, "1", repeats=2)
+
+
 def test_answers_are_in_the_ledger_with_all_that_is_known_of_the_draw(study):
     queue = annotate.draw_batch(study, "first", 4, by="random")
     ids = annotate.answer(study, queue, ["cell", "artefact", "unsure", "cell"], "ann")

@@ -7,8 +7,9 @@ from made_up import answer, make_study, second_network
 
 from cellkit.assessment import assess_places, design_of, own_strata
 from cellkit.estimates import METRICS
-from cellkit.reassess import assess, compare, counts
+from cellkit.reassess import assess, breakdown, compare, counts, fixed_and_broken
 from cellkit.review import audit_queue, draw_audit
+from cellkit.sampling import add_micrometres
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,105 @@ def test_a_paired_difference_is_known_better_than_either_number(study, monkeypat
     difference = found.differences.set_index("metric").loc["F1"]
     alone = found.assessments[0].interval("F1").half_width
     assert (difference["high"] - difference["low"]) / 2 < 0.7 * alone
+
+
+def test_what_a_network_fixed_and_broke_is_a_queue(study, monkeypatch):
+    other = second_network(monkeypatch, study, better=1.0)
+    found = compare(study, ["net-a", other])
+    table = fixed_and_broken(study, "net-a", other)
+    counted = table["category"].value_counts()
+    assert counted["fixed"] == found.mcnemar.only_second
+    assert counted.get("broken", 0) == found.mcnemar.only_first
+    assert set(table["network"]) == {"net-b"} and table["weight"].isna().all()
+    fixed = table[table["category"] == "fixed"]
+    assert (fixed["called"] == (fixed["answer"] == "cell")).all()
+    assert (table["p"] - table["before"]).abs().is_monotonic_decreasing
+    swapped = fixed_and_broken(study, other, "net-a")["category"].value_counts()
+    assert swapped["broken"] == counted["fixed"], "control"
+
+
+def test_metrics_are_told_by_parts_where_answers_suffice(study):
+    table = breakdown(study, "net-a", by="brightness").set_index(["part", "metric"])
+    assert set(table.index.get_level_values("part")) == {"dim third", "middle third", "bright third"}
+    assert np.isnan(table.loc[("dim third", "precision"), "value"]), "too few are called there"
+    candidates = study.candidates()
+    accuracy = table.xs("accuracy", level="metric")
+    bright = candidates.groupby("image")["score"].rank(pct=True) > 2 / 3
+    true = (candidates["called"] == candidates["cell"])[bright].mean()
+    assert accuracy.loc["bright third", "low"] <= true <= accuracy.loc["bright third", "high"]
+    whole = breakdown(study, "net-a", by=lambda places: ["all"] * len(places)).set_index("metric")
+    found = assess(study, "net-a").metrics
+    over_all = found[found["over"] == "all animals"].set_index("metric")
+    assert whole["value"].to_dict() == pytest.approx(over_all["value"].to_dict())
+
+
+def taught(study, monkeypatch, network, ids):
+    """Say on a card that these answers taught this network."""
+    card = {"name": network, "sha256": None, "made_at": "2020", "trained_on": {"ids": ids}}
+    monkeypatch.setattr(type(study), "cards", lambda study: [card])
+
+
+def test_places_that_taught_a_network_do_not_measure_it(tmp_path, monkeypatch):
+    study = make_study(tmp_path / "study", n=1000)
+    known = study.candidates("animal-1").sample(300, random_state=0)
+    ids = study.ledger("me").add(add_micrometres(study, known).assign(answer="cell", origin="random"))
+    draw_audit(study, 300, name="late")
+    answer(study, audit_queue(study, "late"))
+    assert assess(study, "net-a", audit="late").notes[-1].startswith("The intervals"), (
+        "control: taught nothing"
+    )
+    counted = counts(study, "net-a", audit="late")
+    before = breakdown(study, "net-a", audit="late").set_index(["part", "metric"])
+    taught(study, monkeypatch, "net-a", ids)
+    found = assess(study, "net-a", audit="late")
+    places = study.audit("late")[0]
+    both = places[["image", "z", "y", "x"]].merge(known[["image", "z", "y", "x"]])
+    n = int(found.notes[-1].split()[0])
+    assert found.notes[-1] == f"{n} places taught the network, or overlap one that did; they do not measure."
+    assert len(both) <= n < 150
+    after = breakdown(study, "net-a", audit="late").set_index(["part", "metric"])
+    lost = before["n"] - after["n"]
+    assert lost.loc[("animal-1", "accuracy")] == n
+    assert (lost.loc["animal-3"] == 0).all()
+    again = counts(study, "net-a", audit="late")
+    assert again["corrected"].equals(counted["corrected"]), "answers count cells whoever learnt from them"
+
+
+def test_a_network_that_was_taught_the_whole_audit_is_not_measured_on_it(tmp_path, monkeypatch):
+    study = make_study(tmp_path / "study", animals=(("animal-1", "train"),))
+    draw_audit(study, 100)
+    answer(study, audit_queue(study))
+    taught(study, monkeypatch, "net-a", study.events()["id"].tolist())
+    message = (
+        r"^An audit measures networks that never saw its places; all of 'audit' taught net-a\. "
+        r"Draw an audit of another name, and retrain\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        assess(study, "net-a")
+    assert len(counts(study, "net-a")) == 2, "control"
+
+
+def test_a_comparison_leaves_out_what_taught_either_network(tmp_path, monkeypatch):
+    study = make_study(tmp_path / "study", animals=(("animal-1", "train"),), n=1500)
+    draw_audit(study, 200)
+    answer(study, audit_queue(study))
+    other = second_network(monkeypatch, study)
+    assert len(compare(study, ["net-a", other]).assessments[0].places) == 200, "control"
+    taught(study, monkeypatch, other, study.events()["id"].tolist()[:50])
+    found = compare(study, ["net-a", other])
+    first, last = (each.places for each in found.assessments)
+    assert len(first) == len(last) <= 150
+
+
+def test_places_that_two_people_answered_differently_are_told(study, tmp_path):
+    study = make_study(tmp_path / "study")
+    draw_audit(study, 100)
+    queue = audit_queue(study)
+    answer(study, queue)
+    assert not any("two people" in note for note in assess(study).notes), "control"
+    answer(study, queue.head(20), who="you", wrong=1.0)
+    said = "20 places were answered differently by two people; the newest answer measures."
+    assert said in assess(study).notes
 
 
 def test_a_comparison_needs_two_networks(study):

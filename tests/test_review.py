@@ -158,9 +158,8 @@ def test_an_audit_of_an_image_that_was_replaced_measures_nothing(study):
     pixels = np.load(path)
     np.save(path, pixels + 1)
     message = (
-        r"^An audit measures the images that it was drawn on; 'animal-2' was replaced since 'audit' was "
-        r"drawn, so its answers are about other pixels\. Put the old one back, or draw an audit of another "
-        r"name: review\.draw_audit\(study, name=\.\.\.\)\.$"
+        r"^Answers measure the images that they were given on; 'animal-2' was replaced since 'audit' was "
+        r"drawn, so they are about other pixels\. Put the old image back, or draw under another name\.$"
     )
     for measure in (read_audit, audit_queue, counts):
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,48 @@
+"""What was answered at the rows of a queue: answers are found by place, and a blind repeat sees no other."""
+
+import numpy as np
+import pandas as pd
+
+from cellkit.ledger import current_labels
+from cellkit.sampling import PLACE_UM, add_micrometres
+from cellkit.study import SAME_PLACE, Study
+from cellkit.tables import REPEAT
+
+
+def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
+    """Return the answer that counts now for every row of a queue, "" where there is none.
+
+    Answers are looked up by place, not by row, so they are found again on any day; an audit's queue sees
+    answers of the audit only, and a blind repeat those to repeats of its batch.
+    """
+    blind = len(queue) and (queue["origin"] == "audit").all()
+    said = pd.Series("", queue.index, dtype=object)
+    for asked, told in answers_to(queue, study.audit_labels() if blind else study.labels(), study.events()):
+        answers = told["answer"].to_numpy()
+        spots = spots_of(study, asked, told)
+        said[asked.index] = [str(answers[spot[0]]) if len(spot) else "" for spot in spots]
+    return said.tolist()
+
+
+def answers_to(
+    queue: pd.DataFrame, labels: pd.DataFrame, events: pd.DataFrame
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return the rows of a queue and the answers that they may see: repeats apart from the rest."""
+    again = (queue["origin"] == REPEAT).to_numpy()
+    here = (events["origin"] == REPEAT) & events["batch"].isin(queue["batch"] if again.any() else [])
+    repeated = current_labels(events[here], within_um=0.0)
+    return [(queue[~again], labels.reset_index(drop=True)), (queue[again], repeated)]
+
+
+def spots_of(study: Study, rows: pd.DataFrame, told: pd.DataFrame) -> list[np.ndarray]:
+    """Return, for every row, which of these labels lie at its place, the nearest first."""
+    spots: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(rows)
+    groups = told.groupby(["image", "frame"]).indices
+    for key, here in add_micrometres(study, rows).groupby(["image", "frame"]):
+        there = np.asarray(groups.get(key, []), dtype=np.int64)
+        points_um = told[PLACE_UM].to_numpy(dtype="float64")[there]
+        for row, point in zip(here.index, here[PLACE_UM].to_numpy(), strict=True):
+            distance = np.linalg.norm(points_um - point, axis=1)
+            near = np.argsort(distance, kind="stable")
+            spots[row] = there[near[distance[near] <= SAME_PLACE * study.settings.diameter_um]]
+    return spots
