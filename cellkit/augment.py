@@ -25,7 +25,9 @@ class AugmentSettings:
     zoom : float
         Largest relative change of length in the plane: 0.1 gives 1/1.1 to 1.1.
     shift : float
-        Largest shift along y and x, in voxels of the cube.
+        Largest shift along y and x, in voxels of the cube; fractions count.
+    shift_z : float
+        Largest shift along z, in planes of the cube; fractions count.
     contrast : float
         Largest relative change of the brightness above the background: 0.4 gives 1/1.4 to 1.4.
     offset : float
@@ -46,6 +48,7 @@ class AugmentSettings:
     rotation_degrees: float = 180.0
     zoom: float = 0.1
     shift: float = 1.0
+    shift_z: float = 0.5
     contrast: float = 0.4
     offset: float = 0.3
     gamma: float = 0.1
@@ -114,22 +117,35 @@ def _turn(stacks: np.ndarray, rng: np.random.Generator, settings: AugmentSetting
     angle = np.deg2rad(rng.uniform(-1, 1, n) * settings.rotation_degrees)
     zoom = (1 + settings.zoom) ** rng.uniform(-1, 1, n)
     shift = rng.uniform(-1, 1, (n, 2)) * settings.shift
-    if not (settings.flip or settings.rotation_degrees or settings.zoom or settings.shift):
+    z = rng.uniform(-1, 1, n) * settings.shift_z
+    moves = (settings.flip, settings.rotation_degrees, settings.zoom, settings.shift, settings.shift_z)
+    if not any(moves):
         return
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * zoom
     turn = turn.transpose(2, 0, 1) * mirror[:, None, :0:-1]
     affine = np.concatenate([turn, (centre + shift - turn @ centre)[:, :, None]], axis=2)
     for k, stack in enumerate(stacks):
-        upright = np.ascontiguousarray(stack[:, :, :: mirror[k, 0]]).reshape(height, width, -1)
+        upright = _shifted(stack[:, :, :: mirror[k, 0]], z[k])
         turned = cv2.warpAffine(
-            upright,
+            np.ascontiguousarray(upright).reshape(height, width, -1),
             affine[k],
             (width, height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REFLECT_101,
         )
         stack[...] = turned.reshape(stack.shape)
+
+
+def _shifted(stack: np.ndarray, planes: float) -> np.ndarray:
+    """Return a stack (y, x, z, channel) moved along z, interpolated; its outermost planes are repeated."""
+    if planes == 0:
+        return stack
+    last = stack.shape[2] - 1
+    at = np.clip(np.arange(last + 1) - planes, 0, last)
+    below = at.astype(int)
+    share = (at - below).astype(np.float32)[:, None]
+    return (1 - share) * stack[:, :, below] + share * stack[:, :, np.minimum(below + 1, last)]
 
 
 def _relight(stacks: np.ndarray, rng: np.random.Generator, settings: AugmentSettings) -> None:

@@ -35,6 +35,18 @@ def test_no_augmentation_changes_nothing():
     assert not np.array_equal(augment(cubes, AugmentSettings()), cubes), "control"
 
 
+def test_a_shift_along_z_moves_by_fractions_of_a_plane_and_as_far_as_it_may():
+    cubes = np.zeros((200, 9, 6, 6, 3), np.float32)
+    cubes[..., 0] = np.arange(9)[:, None, None]
+    varied = augment(cubes, replace(NONE, shift_z=1.5))
+    moved = cubes[:, 3:6, ..., 0] - varied[:, 3:6, ..., 0]
+    assert np.ptp(moved, axis=(1, 2, 3)) == pytest.approx(0, abs=1e-5), "a whole cube moves as one"
+    far = moved[:, 0, 0, 0]
+    assert -1.5 <= far.min() < -1.3 and 1.3 < far.max() <= 1.5
+    assert np.mean(np.abs(far - np.round(far)) > 0.05) > 0.8, "by fractions"
+    assert varied[..., 0].min() == 0 and varied[..., 0].max() == 8, "what comes in is the outermost plane"
+
+
 def test_the_same_seed_gives_the_same_cubes():
     cubes = some_cubes()
     first = augment(cubes, AugmentSettings())
@@ -47,6 +59,7 @@ ranges = {
     "rotation_degrees": st.floats(0, 180),
     "zoom": st.floats(0, 0.5),
     "shift": st.floats(0, 3),
+    "shift_z": st.floats(0, 2),
     "contrast": st.floats(0, 1),
     "offset": st.floats(0, 1),
     "gamma": st.floats(0, 0.5),

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import matplotlib
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +11,9 @@ from matplotlib.figure import Figure
 matplotlib.use("Agg")
 
 from cellkit import plots
+from cellkit.augment import AugmentSettings
 from cellkit.balance import meter
+from cellkit.learning import read_curves
 from cellkit.plots.style import INK, nice_length
 from cellkit.reassess import assess, counts
 from cellkit.review import audit_queue, draw_audit, errors
@@ -27,9 +32,11 @@ def figures(study):
     """Every figure, as a function of `ax`."""
     assessment = assess(study, "net-a")
     history = pd.DataFrame({"epoch": [1, 2, 3, 4], "loss": [4, 3, 2, 1.0], "val_loss": [4, 2, 3, 5.0]})
+    cube = np.random.default_rng(0).normal(size=(6, 12, 12, 3))
     image = study.image("animal-1")
     return {
         "curves": lambda ax: plots.plot_curves(history, ax=ax),
+        "variations": lambda ax: plots.plot_variations(cube, AugmentSettings(), ax=ax),
         "confusion": lambda ax: plots.plot_confusion(assessment, ax=ax),
         "precision and recall": lambda ax: plots.plot_precision_recall(assessment, ax=ax),
         "calibration": lambda ax: plots.plot_calibration(assessment, ax=ax),
@@ -74,6 +81,42 @@ def test_without_axes_a_figure_of_its_own_is_made(figures):
 def test_the_epoch_of_the_least_validation_loss_is_marked(figures):
     ax = figures["curves"](Figure().subplots())
     assert ax.get_title() == "Best: epoch 2"
+
+
+def test_a_curve_has_its_meaning_below_and_former_rounds_behind():
+    history = pd.DataFrame({"epoch": [1, 2, 3, 4], "loss": [4, 3, 2, 1.0], "val_loss": [4, 2, 3, 5.0]})
+    ax = plots.plot_curves(history, former={"net-1": history}, ax=Figure().subplots())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["net-1, held out", "train", "held out"]
+    said = ax.get_xlabel().split("\n\n")[1].replace("\n", " ")
+    assert said == read_curves(history) != ""
+
+
+def test_all_curves_of_a_network_are_drawn_into_its_folder(tmp_path):
+    study = make_study(tmp_path / "study", n=5)
+    for n, name in enumerate(["net-1", "net-2"]):
+        folder = study.folder / "networks" / name
+        folder.mkdir(parents=True)
+        (folder / "card.json").write_text(f'{{"made_at": "{n}"}}')
+        columns = ["loss", "f1", "accuracy", "precision", "recall"]
+        history = pd.DataFrame({"epoch": range(1, 6), "learning_rate": 1e-3})
+        for column in columns:
+            history[column] = history[f"val_{column}"] = np.linspace(1, 0, 5)
+        history.to_csv(folder / "history.csv", index=False)
+    path = plots.save_curves(study, "net-2")
+    assert path == study.folder / "networks" / "net-2" / "curves.png"
+    height, width = matplotlib.image.imread(path).shape[:2]
+    assert width > height > 500
+
+
+def test_each_kind_of_variation_is_drawn_with_its_name():
+    settings = replace(AugmentSettings.none(), flip=0.5, blur=0.2)
+    cube = np.random.default_rng(0).normal(size=(6, 12, 12, 3))
+    ax = plots.plot_variations(cube, settings, ax=Figure().subplots())
+    assert [text.get_text() for text in ax.texts] == ["flip", "blur", "all together", "as it is"]
+    rows = np.asarray(ax.images[0].get_array())
+    assert rows.shape == (3 * 14, 6 * 14)
+    np.testing.assert_allclose(rows[:12, :12], cube[..., 0].max(axis=0), rtol=1e-6)
 
 
 def test_counts_that_assume_equal_errors_are_hollow(study):

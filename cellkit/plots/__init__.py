@@ -5,11 +5,11 @@ from cellkit.plots.figures import (
     plot_calibration,
     plot_confusion,
     plot_counts,
-    plot_curves,
     plot_metrics,
     plot_precision_recall,
     plot_probabilities,
 )
+from cellkit.plots.learning import plot_curves, plot_variations, save_curves
 from cellkit.plots.pictures import plot_channels, plot_gallery, plot_projection
 
 __all__ = [
@@ -24,4 +24,6 @@ __all__ = [
     "plot_precision_recall",
     "plot_probabilities",
     "plot_projection",
+    "plot_variations",
+    "save_curves",
 ]

@@ -1,4 +1,4 @@
-"""Figures of numbers: curves, confusion, precision and recall, calibration, counts, balance."""
+"""Figures of numbers: confusion, precision and recall, calibration, counts, balance."""
 
 from typing import TYPE_CHECKING
 
@@ -8,34 +8,10 @@ import pandas as pd
 from cellkit.assessment import Assessment
 from cellkit.balance import Balance
 from cellkit.estimates import reliability
-from cellkit.plots.style import FOUND, INK, NEGATIVE, POSITIVE, TOTAL, bare, dress, new_axes, write
+from cellkit.plots.style import FOUND, INK, NEGATIVE, POSITIVE, TOTAL, bare, new_axes, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-def plot_curves(history: pd.DataFrame, *, metric: str = "loss", ax: "Axes | None" = None) -> "Axes":
-    """Draw a training curve: the labels that train, those held out, and the epoch that was kept.
-
-    Parameters
-    ----------
-    history : DataFrame
-        A row an epoch: `epoch`, `val_loss`, and the metric with and without `val_`.
-    metric : str
-        "loss", "f1", "accuracy", "precision" or "recall".
-    """
-    ax = new_axes(ax)
-    epoch = history["epoch"].to_numpy()
-    for name, label, colour in [(metric, "train", INK), (f"val_{metric}", "held out", POSITIVE)]:
-        values = history[name].to_numpy()
-        ax.plot(epoch, values, color=colour, linewidth=2, marker="o" if len(epoch) < 4 else "", label=label)
-    best = int(history["val_loss"].idxmin())
-    ax.axvline(history["epoch"][best], color=INK, linewidth=1, linestyle=":")
-    ax.plot(history["epoch"][best], history[f"val_{metric}"][best], "o", color=POSITIVE, markersize=7)
-    ax.set(xlabel="epoch", ylabel=metric, title=f"Best: epoch {history['epoch'][best]}")
-    ax.legend(frameon=False, labelcolor=INK, fontsize=9)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    return dress(ax)
 
 
 def plot_confusion(assessment: Assessment, *, ax: "Axes | None" = None) -> "Axes":

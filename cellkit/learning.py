@@ -1,0 +1,63 @@
+"""What the curves of a training say, in a sentence."""
+
+import numpy as np
+import pandas as pd
+
+FEW = 4
+RISES = 0.1  # of the least held-out loss: by less, a rise is noise
+FALLS = 0.03  # of the held-out loss over the last quarter: by less, it is flat
+GAP = 1.5  # held-out loss over training loss: above, the network knows its labels better than others
+
+
+def read_curves(history: pd.DataFrame) -> str:
+    """Return a plain sentence: still learning, overfitting since an epoch, or the labels are the limit.
+
+    Parameters
+    ----------
+    history : DataFrame
+        A row an epoch: `epoch`, `loss` and `val_loss`. Losses are smoothed over three epochs before they are
+        judged, since few labels are held out as a rule.
+
+    Raises
+    ------
+    ValueError
+        If there is no epoch.
+    """
+    if history.empty:
+        raise ValueError("Curves need at least one epoch; got none. Train first.")
+    n = len(history)
+    if n < FEW:
+        return f"Too early to say: {n} epoch{'s' * (n > 1)}. Curves can be read from {FEW} epochs on."
+    taught, held_out = (_smooth(history[name].to_numpy(dtype=float)) for name in ("loss", "val_loss"))
+    best = int(np.argmin(held_out))
+    epoch = int(history["epoch"].iloc[best])
+    rise = held_out[-1] / held_out[best] - 1
+    last = max(2, n // 4)
+    fall = 1 - held_out[-1] / held_out[-1 - last]
+    if rise > RISES and taught[-1] < taught[best]:
+        return (
+            f"Overfitting since epoch {epoch}: the loss on held-out labels has risen by {rise:.0%} since, "
+            "while that on the labels that train fell. The best epoch is kept; more labels help, more epochs "
+            "do not."
+        )
+    if fall > FALLS:
+        return (
+            f"Still learning: the loss on held-out labels fell by {fall:.0%} over the last {last} epochs. "
+            "More epochs may help: continue_training."
+        )
+    if held_out[best] > GAP * taught[best]:
+        return (
+            "The labels are the limit: the loss on held-out labels is flat, and "
+            f"{held_out[best] / taught[best]:.1f} times that on the labels that train. "
+            "More, and more varied, labels help; more epochs do not."
+        )
+    return (
+        "The labels are the limit: both losses are flat and close to one another, so all that these labels "
+        "teach is learnt. Look for labels that contradict each other, or label other kinds of places."
+    )
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each value and its two neighbours; at the ends of those that are there."""
+    ones = np.ones(3)
+    return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
