@@ -95,7 +95,7 @@ def smooth(values):
 
 
 def within_one_error(losses):
-    """Return the last epoch whose loss is above the least by no more than a standard error, label by label."""
+    """Return the last epoch whose loss is not above the least by more than a paired standard error."""
     least = np.argmin(losses.mean(axis=1))
     apart = losses - losses[least]
     error = apart.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
