@@ -21,7 +21,7 @@ from cellkit.estimates.counts import (
     check_rates,
     powered_share,
 )
-from cellkit.estimates.curves import average_precision, brier_score, drawn_again
+from cellkit.estimates.curves import average_precision, brier_score, drawn_again, weights_again
 from cellkit.estimates.draws import (
     Design,
     Interval,
@@ -48,18 +48,33 @@ from cellkit.estimates.metrics import (
     ratio,
     weighted_metrics,
 )
+from cellkit.estimates.newcomers import Newcomer, compare_animal, shift_index, told_apart
+from cellkit.estimates.stopping import (
+    Advice,
+    Curve,
+    Forecast,
+    advise,
+    f1_bound,
+    f1_errors,
+    fit_curve,
+    forecast_error,
+)
 from cellkit.estimates.suspects import Canary, Suspects, canary, out_of_fold, suspect_labels
 
 __all__ = [
     "ENOUGH_ANIMALS",
     "ENOUGH_BOXES",
     "METRICS",
+    "Advice",
     "Agreement",
     "CalibrationError",
     "Canary",
+    "Curve",
     "Design",
+    "Forecast",
     "Interval",
     "McNemar",
+    "Newcomer",
     "Rates",
     "Reliability",
     "ShiftCheck",
@@ -67,6 +82,7 @@ __all__ = [
     "Suspects",
     "add_intervals",
     "adjusted_share",
+    "advise",
     "agreement",
     "answers_needed",
     "audit_design",
@@ -80,10 +96,15 @@ __all__ = [
     "check_probabilities",
     "check_rates",
     "checked_weights",
+    "compare_animal",
     "confusion",
     "detector_recall",
     "draw_boxes",
     "drawn_again",
+    "f1_bound",
+    "f1_errors",
+    "fit_curve",
+    "forecast_error",
     "hidden_share",
     "horvitz_thompson",
     "mcnemar",
@@ -96,10 +117,13 @@ __all__ = [
     "ratio",
     "ratio_total",
     "reliability",
+    "shift_index",
     "spread",
     "stratified_share",
     "stratified_total",
     "suspect_labels",
+    "told_apart",
     "weighted_metrics",
+    "weights_again",
     "wilson",
 ]

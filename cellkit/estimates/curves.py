@@ -85,24 +85,30 @@ def drawn_again(
     ----------
     Efron and Tibshirani 1993, An Introduction to the Bootstrap.
     """
-    rng, weights = np.random.default_rng(seed), design.weights
-    widen = 1.0
-    if animals is not None and len(np.unique(animals)) >= ENOUGH_ANIMALS:
-        names, member = np.unique(animals, return_inverse=True)
-        n = len(names)
-        times = rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)[:, member]
-        widen = float(np.sqrt(n / (n - 1)) * t_quantile(n - 1) / Z)
-    else:
-        times = np.zeros((DRAWS, len(weights)), dtype=np.int64)
-        for h in range(len(design.sizes)):
-            rows = np.flatnonzero(design.stratum == h)
-            if len(rows):
-                times[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=DRAWS)
-    value = float(statistic(weights[None])[0])
-    values = statistic(times * weights)
+    n = 0 if animals is None else len(np.unique(animals))
+    widen = float(np.sqrt(n / (n - 1)) * t_quantile(n - 1) / Z) if n >= ENOUGH_ANIMALS else 1.0
+    value = float(statistic(design.weights[None])[0])
+    values = statistic(weights_again(design, animals=animals, seed=seed))
     values = values[np.isfinite(values)]
     if not np.isfinite(value) or len(values) < DRAWS / 2:
         return UNKNOWN
     low, high = np.quantile(values, [0.025, 0.975])
     low, high = min(low, value), max(high, value)
     return Interval(value, max(-1.0, value - widen * (value - low)), min(1.0, value + widen * (high - value)))
+
+
+def weights_again(design: Design, *, animals: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
+    """Return the weights of the places in 1000 draws with replacement, shape (1000, n).
+
+    Parameters as in `drawn_again`: whole animals are drawn where there are 3, else places within strata.
+    """
+    rng, weights = np.random.default_rng(seed), design.weights
+    if animals is not None and len(np.unique(animals)) >= ENOUGH_ANIMALS:
+        names, member = np.unique(animals, return_inverse=True)
+        n = len(names)
+        return rng.multinomial(n, np.full(n, 1 / n), size=DRAWS)[:, member] * weights
+    times = np.zeros((DRAWS, len(weights)))
+    for h in np.unique(design.stratum):
+        rows = np.flatnonzero(design.stratum == h)
+        times[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=DRAWS)
+    return times * weights
