@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from cellkit import __version__
 from cellkit.cubes import CubeGeometry
@@ -25,7 +26,7 @@ from cellkit.networks import (
 )
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.card import NORMALISATION, read_card
-from cellkit.networks.engines import compile_engine
+from cellkit.networks.engines import compile_engine, has_matrix_units
 from cellkit.networks.safe import hash_file, strange_classes
 
 SMALL = ClassifierSettings(stem=8, widths=(8, 16, 16), embedding=8)
@@ -406,10 +407,60 @@ def test_a_card_that_cannot_call_is_refused():
         NetworkCard(name="net-1", threshold=1.0)
 
 
+@pytest.fixture(scope="module")
+def told_apart():
+    """The supplied network and cubes of which it is sure, unsure and everything between."""
+    rng, net = np.random.default_rng(0), load_network("cells-0")
+    cubes = rng.standard_normal((1000, *net.card.shape)).astype(np.float32)
+    z, y, x = (np.linspace(-1.5, 1.5, n) ** 2 for n in net.card.cube.shape)
+    blob = np.exp(-4 * (z[:, None, None] + y[:, None] + x))
+    cubes[..., 0] += np.linspace(0, 5, 1000)[:, None, None, None] * blob
+    cubes[..., 2] = 1
+    p = expit(net.card.slope * compile_engine(net.model, "keras")(cubes).logits + net.card.offset)
+    assert p.min() < 0.05 and p.max() > 0.95, "control: all kinds of p"
+    return net, cubes, p
+
+
+def test_the_quick_engine_stays_within_a_hundredth_of_keras_and_calls_alike(told_apart):
+    net, cubes, p = told_apart
+    other = expit(net.card.slope * net.scores(cubes).logits + net.card.offset)
+    assert np.abs(other - p).max() < 1e-2
+    assert np.mean((other >= net.card.threshold) == (p >= net.card.threshold)) >= 0.999
+    quick = compile_engine(net.model, "bfloat16")(cubes).logits
+    apart = np.abs(expit(net.card.slope * quick + net.card.offset) - p).max()
+    assert 1e-3 < apart < 5e-2, "control: bfloat16 is another, and near"
+
+
+def test_bfloat16_is_chosen_where_it_pays_and_keeps_p(told_apart, monkeypatch, tmp_path):
+    net, cubes, _ = told_apart
+    cubes = cubes[:64]
+    exact, quick = (compile_engine(net.model, name)(cubes).logits for name in ("openvino", "bfloat16"))
+    for there, slope, wanted in ((False, 0.1, exact), (True, 0.1, quick), (True, 200.0, exact)):
+        monkeypatch.setattr("cellkit.networks.engines.has_matrix_units", lambda there=there: there)
+        run = compile_engine(net.model, line=(slope, 0.0))
+        assert np.array_equal(run(cubes).logits, wanted), "where p would be off, float32 is kept"
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile")
+    assert has_matrix_units(tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx512_bf16")
+    assert not has_matrix_units(tmp_path / "cpuinfo") and not has_matrix_units(tmp_path / "none")
+
+
+def test_with_flips_a_cube_and_its_mirror_images_get_the_same_answer(told_apart, tmp_path):
+    net, cubes, _ = told_apart
+    plain, steady = net.scores, load_network("cells-0", flips=True).scores
+    cubes = cubes[:40]
+    logits = steady(cubes).logits
+    for axes in ((1,), (2, 3), (1, 2, 3)):
+        np.testing.assert_allclose(steady(np.flip(cubes, axes)).logits, logits, atol=1e-4)
+        assert np.abs(plain(np.flip(cubes, axes)).logits - plain(cubes).logits).max() > 1e-2, "control"
+    views = [np.flip(cubes, axes) for axes in ((), 1, 2, 3, (1, 2), (1, 3), (2, 3), (1, 2, 3))]
+    np.testing.assert_allclose(logits, np.mean([plain(view).logits for view in views], axis=0), atol=1e-4)
+
+
 def test_an_engine_that_is_none_and_a_layer_that_openvino_is_not_told_of_are_refused():
     import keras
 
-    with pytest.raises(ValueError, match=r"^An engine must be openvino or keras; got 'cuda'\. .*$"):
+    with pytest.raises(ValueError, match=r"^An engine must be openvino, bfloat16 or keras; got 'cuda'\. .*$"):
         compile_engine(KINDS["volume"].build(), "cuda")
     inputs = keras.Input((2, 2, 2, 1))
     embedding = keras.layers.Dense(2, activation="tanh", name="embedding")(keras.layers.Flatten()(inputs))

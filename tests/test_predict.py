@@ -11,6 +11,7 @@ from cellkit.cubes import CubeGeometry, Intensities, cut_cubes
 from cellkit.images import open_image
 from cellkit.networks import Network, NetworkCard, embed, predict
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
+from cellkit.networks.engines import Scores
 
 GEOMETRY = CubeGeometry((4, 8, 8))
 DIAMETER_UM = 12.0
@@ -118,6 +119,22 @@ def test_memory_does_not_grow_with_the_number_of_places_and_progress_is_told(net
     assert max(seen) < 1000
     assert told[-1] == (2000, 2000)
     assert [done for done, _ in told] == np.cumsum([n for n in seen if n]).tolist()
+
+
+def test_memory_beyond_the_answers_is_the_same_for_a_thousand_and_for_twenty_thousand_places(net):
+    import tracemalloc
+
+    watched = network()
+    watched.scores = lambda cubes: Scores(np.zeros(len(cubes), np.float32), np.zeros((len(cubes), 64)))
+    image, peaks = brain(), []
+    asked(watched, places(100), image)
+    for n in (1000, 20_000):
+        at = places(n)
+        tracemalloc.start()
+        asked(watched, at, image)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 19_000 * 250, "some bytes a place, not a cube or an embedding"
 
 
 def test_a_place_outside_the_image_is_refused(net):

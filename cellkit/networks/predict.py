@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from cellkit.blocks import Readable
 from cellkit.cubes import Intensities, cut_batches
+from cellkit.networks.engines import Scores
 from cellkit.networks.store import Network
 
 PART = 512
@@ -32,7 +33,7 @@ def predict(
     image : Image
         What the places lie in; read block by block.
     places : DataFrame
-        Columns `frame, z, y, x` in voxels. Memory for cubes does not grow with their number.
+        Columns `frame, z, y, x` in voxels. Beyond the answers memory does not grow with their number.
     intensities : dict of str to Intensities
         For each role of the image's channels.
     diameter_um : float
@@ -50,7 +51,10 @@ def predict(
     ValueError
         If a place is outside the image, or the intensities of a channel are not given.
     """
-    p, _ = embed(network, image, places, intensities=intensities, diameter_um=diameter_um, progress=progress)
+    p = np.empty(len(places))
+    how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
+    for rows, scores in _scored(network, image, places, **how):
+        p[rows] = _calibrated(network, scores)
     return p
 
 
@@ -67,19 +71,32 @@ def embed(
 
     The parameters and errors are those of `predict`.
     """
-    scores = network.scores(np.empty((0, *network.card.shape), np.float32))
-    logits = np.empty(len(places))
-    embeddings = np.empty((len(places), scores.embeddings.shape[1]), np.float32)
+    length = network.scores(np.empty((0, *network.card.shape), np.float32)).embeddings.shape[1]
+    p, embeddings = np.empty(len(places)), np.empty((len(places), length), np.float32)
+    how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
+    for rows, scores in _scored(network, image, places, **how):
+        p[rows], embeddings[rows] = _calibrated(network, scores), scores.embeddings
+    return p, embeddings
+
+
+def _calibrated(network: Network, scores: Scores) -> np.ndarray:
+    return expit(network.card.slope * scores.logits.astype(np.float64) + network.card.offset)
+
+
+def _scored(
+    network: Network, image: Readable, places: pd.DataFrame,
+    *, intensities: dict[str, Intensities], diameter_um: float, progress: Callable[[int, int], Any] | None,
+) -> Iterator[tuple[np.ndarray, Scores]]:  # fmt: skip
+    """Yield rows of `places` and what the network says of them, part by part."""
     cut = cut_batches(
         image, places, intensities=intensities, diameter_um=diameter_um, geometry=network.card.cube
     )
     done = 0
     for rows, cubes in _parts(cut):
-        logits[rows], embeddings[rows] = network.scores(cubes)
+        yield rows, network.scores(cubes)
         done += len(rows)
         if progress is not None:
             progress(done, len(places))
-    return expit(network.card.slope * logits + network.card.offset), embeddings
 
 
 def _parts(cut: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -15,7 +15,7 @@ from cellkit import __version__
 from cellkit.disk import write_json, writing
 from cellkit.networks.architectures import CHANNELS
 from cellkit.networks.card import CARD, NORMALISATION, WEIGHTS, NetworkCard, read_card
-from cellkit.networks.engines import Engine, compile_engine
+from cellkit.networks.engines import Engine, compile_engine, mirrored
 from cellkit.networks.safe import check_file, hash_file, load_model
 
 SUPPLIED = Path(__file__).parent / "supplied"
@@ -26,13 +26,17 @@ HELD_OUT = "held-out.csv"
 class Network:
     """A network on disk: its `card`, its `folder`, and, once needed, its Keras model.
 
-    `engine` is what `predict` runs it by: "openvino" or "keras", or None to choose by itself.
+    `engine` is what `predict` runs it by: "openvino", "bfloat16" or "keras", or None to choose by itself;
+    with `flips` it looks at each cube's mirror images too.
     """
 
-    def __init__(self, card: NetworkCard, folder: Path, *, engine: str | None = None) -> None:
+    def __init__(
+        self, card: NetworkCard, folder: Path, *, engine: str | None = None, flips: bool = False
+    ) -> None:
         self.card = card
         self.folder = folder
         self.engine = engine
+        self.flips = flips
 
     @property
     def name(self) -> str:
@@ -47,7 +51,8 @@ class Network:
     @cached_property
     def scores(self) -> Engine:
         """The compiled network: a function from cubes to logits and embeddings."""
-        return compile_engine(self.model, self.engine)
+        engine = compile_engine(self.model, self.engine, line=(self.card.slope, self.card.offset))
+        return mirrored(engine) if self.flips else engine
 
     def __repr__(self) -> str:
         return f"Network({self.name!r}, task {self.card.task!r}, in {self.folder})"
@@ -68,6 +73,7 @@ def load_network(
     *,
     task: str | None = None,
     engine: str | None = None,
+    flips: bool = False,
 ) -> Network:
     """Find a network, check it, and return it; Keras loads when it is first used.
 
@@ -79,8 +85,10 @@ def load_network(
         The folder of the study's networks; it comes first.
     task : str, optional
         The task that the network must be for.
-    engine : {"openvino", "keras"}, optional
+    engine : {"openvino", "bfloat16", "keras"}, optional
         What to run it by; chosen by itself if not given.
+    flips : bool
+        Let it look at a cube and its seven mirror images and take the mean; it costs eight times as much.
 
     Raises
     ------
@@ -103,7 +111,7 @@ def load_network(
             "Train it anew."
         )
     check_file(found / WEIGHTS, card)
-    return Network(card, found, engine=engine)
+    return Network(card, found, engine=engine, flips=flips)
 
 
 def _find(name_or_path: str | Path, folder: Path | None) -> Path:
