@@ -117,7 +117,7 @@ def _turn(stacks: np.ndarray, rng: np.random.Generator, settings: AugmentSetting
     angle = np.deg2rad(rng.uniform(-1, 1, n) * settings.rotation_degrees)
     zoom = (1 + settings.zoom) ** rng.uniform(-1, 1, n)
     shift = rng.uniform(-1, 1, (n, 2)) * settings.shift
-    z = rng.uniform(-1, 1, n) * settings.shift_z
+    z = rng.uniform(-1, 1, (n,)) * settings.shift_z
     moves = (settings.flip, settings.rotation_degrees, settings.zoom, settings.shift, settings.shift_z)
     if not any(moves):
         return
