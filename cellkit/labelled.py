@@ -9,7 +9,7 @@ import pandas as pd
 
 from cellkit.cube_store import keep_cubes
 from cellkit.disk import fingerprint
-from cellkit.networks.card import NetworkCard
+from cellkit.networks.card import NORMALISATION, NetworkCard
 from cellkit.networks.pool import CubePool
 from cellkit.networks.splits import space_blocks, split_groups
 from cellkit.networks.stream import TrainingSet, pool_sets
@@ -73,8 +73,14 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Lab
     ------
     ValueError
         If there are no such labels, only one class, or too few places to hold some out; if a pool is for
-        another task, has no labels, has cubes of another geometry or an image of this study.
+        another task, has no labels, has cubes of another geometry or an image of this study; if the network
+        comes from another program.
     """
+    if card.normalisation != NORMALISATION:
+        raise ValueError(
+            f"Retraining needs a network that sees cubes as cellkit cuts them; {card.name} comes from another "
+            "program. Start from a supplied one, and compare the two on one audit."
+        )
     places = _training_places(study)
     targets = _targets(study, places)
     if len(places) == 0 or targets.min() == targets.max():

@@ -2,6 +2,7 @@
 
 from cellkit.networks.calibration import calibrate, choose_threshold
 from cellkit.networks.card import NetworkCard
+from cellkit.networks.cellfinder import import_cellfinder
 from cellkit.networks.fit import FitSettings, TrainingSet, fit
 from cellkit.networks.heads import fit_head, replace_head
 from cellkit.networks.predict import embed, predict
@@ -18,6 +19,7 @@ __all__ = [
     "embed",
     "fit",
     "fit_head",
+    "import_cellfinder",
     "load_network",
     "predict",
     "replace_head",

@@ -14,6 +14,7 @@ CARD = "card.json"
 WEIGHTS = "network.keras"
 VERSION = 1
 TUPLES = ("classes", "channels", "parents", "history")
+AS_MEASURED = "as measured"
 NORMALISATION = "arcsinh((value - first quartile of the cube) / spread of the image), per channel"
 
 
@@ -30,11 +31,11 @@ class NetworkCard:
     classes : tuple of 2 str
         The positive and the negative class.
     cube : CubeGeometry
-        What part of an image the network sees, in cell diameters.
+        What part of an image the network sees, in cell diameters; in µm if it comes from another program.
     channels : tuple of str
         Channels of a cube.
     normalisation : str
-        How intensities became cube values.
+        How intensities became cube values; `AS_MEASURED` if it comes from another program.
     threshold : float
         From this calibrated probability on, a candidate is called the positive class.
     slope, offset : float

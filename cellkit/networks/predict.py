@@ -8,8 +8,9 @@ import pandas as pd
 from scipy.special import expit
 
 from cellkit.blocks import Readable
-from cellkit.cubes import Intensities, cut_batches
+from cellkit.intensities import Intensities
 from cellkit.networks.engines import Scores
+from cellkit.networks.inputs import cut_inputs
 from cellkit.networks.store import Network
 
 PART = 512
@@ -88,9 +89,7 @@ def _scored(
     *, intensities: dict[str, Intensities], diameter_um: float, progress: Callable[[int, int], Any] | None,
 ) -> Iterator[tuple[np.ndarray, Scores]]:  # fmt: skip
     """Yield rows of `places` and what the network says of them, part by part."""
-    cut = cut_batches(
-        image, places, intensities=intensities, diameter_um=diameter_um, geometry=network.card.cube
-    )
+    cut = cut_inputs(network.card, image, places, intensities=intensities, diameter_um=diameter_um)
     done = 0
     for rows, cubes in _parts(cut):
         yield rows, network.scores(cubes)

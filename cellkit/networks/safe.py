@@ -22,7 +22,8 @@ LAYERS = (
         "Dropout",
     ),
     *("Flatten", "GlobalAveragePooling3D", "GlobalMaxPooling3D", "GroupNormalization", "InputLayer"),
-    *("LayerNormalization", "MaxPooling3D", "Multiply", "ReLU", "Reshape", "Softmax", "ZeroPadding3D"),
+    *("LayerNormalization", "MaxPooling3D", "Multiply", "Permute", "ReLU", "Reshape", "Softmax"),
+    "ZeroPadding3D",
 )
 MODELS = ("Functional", "Sequential")
 MODEL_MODULES = ("keras", "keras.src.models.functional", "keras.src.models.sequential")

@@ -14,13 +14,15 @@ import pandas as pd
 from cellkit import __version__
 from cellkit.disk import write_json, writing
 from cellkit.networks.architectures import CHANNELS
-from cellkit.networks.card import CARD, NORMALISATION, WEIGHTS, NetworkCard, read_card
+from cellkit.networks.card import AS_MEASURED, CARD, NORMALISATION, WEIGHTS, NetworkCard, read_card
 from cellkit.networks.engines import Engine, compile_engine, mirrored
 from cellkit.networks.safe import check_file, hash_file, load_model
 
 SUPPLIED = Path(__file__).parent / "supplied"
 HISTORY = "history.csv"
 HELD_OUT = "held-out.csv"
+ITS_OWN = [(AS_MEASURED, channels) for channels in (("signal",), ("signal", "background"), ("signal",) * 2)]
+SEEN = [(NORMALISATION, CHANNELS), *ITS_OWN]
 
 
 class Network:
@@ -104,7 +106,7 @@ def load_network(
             f"A study of the task {task} needs a network of that task; {card.name} is for {card.task}. "
             "Choose another network."
         )
-    if (card.normalisation, card.channels) != (NORMALISATION, CHANNELS):
+    if (card.normalisation, card.channels) not in SEEN:
         raise ValueError(
             f"A network must be taught cubes as cellkit {__version__} cuts them: {NORMALISATION}; "
             f"{card.name} was taught {card.normalisation}, channels {', '.join(card.channels)}. "
