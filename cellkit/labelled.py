@@ -78,8 +78,8 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Lab
     """
     if card.normalisation != NORMALISATION:
         raise ValueError(
-            f"Retraining needs a network that sees cubes as cellkit cuts them; {card.name} comes from another "
-            "program. Start from a supplied one, and compare the two on one audit."
+            f"Retraining needs a network that sees cubes as cellkit cuts them; {card.name} comes from "
+            "another program. Start from a supplied one, and compare the two on one audit."
         )
     places = _training_places(study)
     targets = _targets(study, places)

@@ -13,6 +13,7 @@ from cellkit.cli import main
 from cellkit.detect import detect
 from cellkit.formats.cellfinder_training import write_training
 from cellkit.images import open_image
+from cellkit.networks.resnets import build_resnet
 
 
 def blocks(repository, language):
@@ -65,6 +66,14 @@ def test_a_training_folder_of_cellfinder_is_a_pool(brain, repository):
     names = {}
     exec(blocks(repository, "python")[2], names)
     assert len(names["pool"]) == 2
+
+
+def test_a_network_of_cellfinder_becomes_one_of_the_studys(brain, repository):
+    names = {}
+    exec(blocks(repository, "python")[0], names)
+    build_resnet(18).save("old-network.keras")
+    exec(blocks(repository, "python")[3], names)
+    assert names["study"].networks() == ["old"]
 
 
 def test_the_commands_detect_and_classify(brain, repository, capsys):

@@ -24,8 +24,8 @@ def import_cellfinder(
 ) -> Network:
     """Take over a network that cellfinder 1.10 has trained, and return it as one of this folder.
 
-    It sees what cellfinder shows it: cubes of 100 x 50 x 50 µm as bright as the image. `p` is its softmax, and
-    from 0.5 on it calls a cell, as cellfinder does. Nothing of the file but its weights is used.
+    It sees what cellfinder shows it: cubes of 100 x 50 x 50 µm as bright as the image. `p` is its softmax,
+    and from 0.5 on it calls a cell, as cellfinder does. Nothing of the file but its weights is used.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from cellkit.networks.architectures import EMBEDDING
 from cellkit.networks.backend import load_keras
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 6, 36, 3)}
-CONVOLUTIONS = {21: 18, 37: 34, 53: 50, 104: 101, 155: 152}  # how many a network has, and its depth
+CONVOLUTIONS = {21: 18, 37: 34, 53: 50, 104: 101, 149: 152}  # how many a network has, and its depth
 DEPTH_AXIS = 3  # of (cube, y, x, z, channel): batch statistics are of planes, not of channels
 CUBE = (20, 50, 50)
 

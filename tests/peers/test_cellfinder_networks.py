@@ -1,5 +1,7 @@
 """cellfinder's networks, built and trained by cellfinder 1.10.1, say the same here."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from cellkit.detect import classify
 from cellkit.networks import import_cellfinder, load_network
 from cellkit.networks.predict import predict
+from cellkit.networks.resnets import CONVOLUTIONS, build_resnet, plan_of
 from cellkit.study import create_study
 
 pytestmark = pytest.mark.peer
@@ -45,7 +48,7 @@ import numpy as np
 from cellfinder.core.main import main
 from brainglobe_utils.cells.cells import Cell
 volume, network, places = np.load(arguments[0]), arguments[1], json.loads(arguments[2])
-out = main(signal_array=volume[0], background_array=volume[1], voxel_sizes=(5, 2, 2), skip_detection=True,
+out = main(signal_array=volume[0], background_array=volume[1], voxel_sizes=(5, 1, 1), skip_detection=True,
     detected_cells=[Cell((x, y, z), 1) for z, y, x in places], detect_finished_callback=lambda points: None,
     trained_model=network, model_weights=network, network_depth="18", network_voxel_sizes=(5, 1, 1),
     cube_width=50, cube_height=50, cube_depth=20, classification_batch_size=4, n_free_cpus=0)
@@ -58,6 +61,19 @@ def trained(cellfinder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("networks")
     cellfinder(TRAIN, folder, 18, 3)
     return folder
+
+
+PLAN = """
+from cellfinder.core.classify.resnet import build_model
+print(build_model(network_depth=f"{arguments[0]}-layer", learning_rate=1e-4).to_json())
+"""
+
+
+@pytest.mark.parametrize("depth", [34, 101, 152])
+def test_the_deeper_networks_are_built_alike(cellfinder, depth):
+    ours = plan_of(json.loads(build_resnet(depth).to_json()))
+    assert ours == plan_of(cellfinder(PLAN, depth))
+    assert sum(layer[0] == "Conv3D" for layer in ours) in CONVOLUTIONS
 
 
 def said_here(network, cubes):
@@ -93,7 +109,7 @@ def test_in_a_study_it_calls_candidates_as_cellfinder_does(cellfinder, trained, 
         volume[0, z - 2 : z + 2, y - 4 : y + 4, x - 4 : x + 4] += 200
     np.save(tmp_path / "m1.npy", volume.astype(np.uint16))
     theirs = cellfinder(CLASSIFY, tmp_path / "m1.npy", trained / "net.keras", places.tolist())
-    image = {"name": "m1", "path": "m1.npy", "animal": "m1", "voxel_um": (5, 2, 2), "axes": "czyx"}
+    image = {"name": "m1", "path": "m1.npy", "animal": "m1", "voxel_um": (5, 1, 1), "axes": "czyx"}
     study = create_study(tmp_path, images=[image | {"channels": ("signal", "background")}], diameter_um=16)
     table = pd.DataFrame(places, columns=list("zyx")).assign(image="m1", frame=0, score=1.0, diameter_um=16.0)
     study.save_candidates("m1", table, made_by={"diameter_um": 16.0})
