@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import KDTree
 
 from cellkit.ledger import current_labels
 from cellkit.sampling import PLACE_UM, add_micrometres
@@ -15,13 +16,20 @@ def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
     Answers are looked up by place, not by row, so they are found again on any day; an audit's queue sees
     answers of the audit only, and a blind repeat those to repeats of its batch.
     """
+    return look_up(study, queue)["answer"].tolist()
+
+
+def look_up(study: Study, queue: pd.DataFrame) -> pd.DataFrame:
+    """Return `answer` and `at`, when it was given, of every row of a queue; both "" where there is none."""
     blind = len(queue) and (queue["origin"] == "audit").all()
-    said = pd.Series("", queue.index, dtype=object)
+    said = pd.DataFrame("", index=queue.index, columns=["answer", "at"], dtype=object)
     for asked, told in answers_to(queue, study.audit_labels() if blind else study.labels(), study.events()):
-        answers = told["answer"].to_numpy()
-        spots = spots_of(study, asked, told)
-        said[asked.index] = [str(answers[spot[0]]) if len(spot) else "" for spot in spots]
-    return said.tolist()
+        nearest = [int(spot[0]) if len(spot) else -1 for spot in spots_of(study, asked, told)]
+        spots = np.array(nearest, dtype=np.int64)
+        for column in said:
+            values = np.append(told[column].to_numpy(dtype=object), "")
+            said.loc[asked.index, column] = values[spots]
+    return said
 
 
 def answers_to(
@@ -39,10 +47,14 @@ def spots_of(study: Study, rows: pd.DataFrame, told: pd.DataFrame) -> list[np.nd
     spots: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(rows)
     groups = told.groupby(["image", "frame"]).indices
     for key, here in add_micrometres(study, rows).groupby(["image", "frame"]):
-        there = np.asarray(groups.get(key, []), dtype=np.int64)
-        points_um = told[PLACE_UM].to_numpy(dtype="float64")[there]
-        for row, point in zip(here.index, here[PLACE_UM].to_numpy(), strict=True):
-            distance = np.linalg.norm(points_um - point, axis=1)
-            near = np.argsort(distance, kind="stable")
-            spots[row] = there[near[distance[near] <= SAME_PLACE * study.settings.diameter_um]]
+        if key not in groups:
+            continue
+        there = groups[key]
+        tree = KDTree(told[PLACE_UM].to_numpy(dtype="float64")[there])
+        points = here[PLACE_UM].to_numpy()
+        found = tree.query_ball_point(points, SAME_PLACE * study.settings.diameter_um)
+        for row, point, near in zip(here.index, points, found, strict=True):
+            if near:
+                distance = np.linalg.norm(tree.data[near] - point, axis=1)
+                spots[row] = there[np.asarray(near)[np.argsort(distance, kind="stable")]]
     return spots

@@ -13,7 +13,7 @@ from cellkit import annotate
 from cellkit.study import create_study, open_study
 from cellkit.widgets import CategorySampler, Gallery, SliceBrowser, TrainingMonitor
 from cellkit.widgets.pictures import CROP, SPAN, crops, encode
-from cellkit.widgets.screen import Screen, answer_styles
+from cellkit.widgets.screen import LabelScreen, Screen, answer_styles
 
 
 class Listener:
@@ -60,13 +60,18 @@ def test_a_gallery_opens_with_its_rows_its_keys_and_the_next_open_row(gallery, q
     assert opened["styles"] == answer_styles(("cell", "artefact"))
 
 
+def answers(gallery):
+    return list(gallery.screen.review.answers)
+
+
 def test_an_answer_is_on_disk_before_the_gallery_says_so(gallery, study):
     reply = gallery.say("label", rows=[0], answer="cell")
-    assert (reply["op"], reply["cursor"], reply["counts"]["cell"]) == ("answers", 1, 1)
+    assert (reply["op"], reply["cursor"], reply["rows"], reply["told"]) == ("answers", 1, [0], ["cell"])
     assert len(open_study(study.folder).labels()) == 1
     reply = gallery.say("label", rows=[1, 2, 5], answer="artefact")
     assert reply["cursor"] == 6
-    assert reply["answers"][:6] == ["cell", "artefact", "artefact", "", "", "artefact"]
+    assert (reply["rows"], reply["told"]) == ([1, 2, 5], ["artefact"] * 3), "only what changed is sent"
+    assert answers(gallery)[:6] == ["cell", "artefact", "artefact", "", "", "artefact"]
     labels = study.labels()
     assert (labels[["who", "batch"]] == ["ann", "first"]).all(axis=None)
 
@@ -92,10 +97,15 @@ def test_undo_and_redo_go_through_all_steps_and_never_into_another_batch(gallery
     annotate.answer(study, other, "cell", "ann")
     start = gallery.say("ready")["answers"]
     steps = [([0], "cell"), ([1, 2, 3], "artefact"), ([1], "cell"), ([0], "")]
-    after = [gallery.say("label", rows=rows, answer=answer)["answers"] for rows, answer in steps]
-    assert [gallery.say("undo")["answers"] for _ in range(4)] == [*after[2::-1], start]
+
+    def after(op, **message):
+        gallery.say(op, **message)
+        return answers(gallery)
+
+    done = [after("label", rows=rows, answer=answer) for rows, answer in steps]
+    assert [after("undo") for _ in range(4)] == [*done[2::-1], start]
     assert gallery.say("undo")["said"] == "Nothing to undo in this batch"
-    assert [gallery.say("redo")["answers"] for _ in range(4)] == after
+    assert [after("redo") for _ in range(4)] == done
     assert gallery.say("redo")["said"] == "Nothing to redo in this batch"
     assert annotate.answers_of(study, other) == ["cell", "cell"], "control: the other batch stands"
 
@@ -116,7 +126,7 @@ def test_what_cannot_be_saved_is_shown_as_not_saved_and_the_answers_stay_as_on_d
     study.ledger("ann").path.mkdir()
     reply = gallery.say("label", rows=[1], answer="cell")
     assert (reply["op"], reply["saved"]) == ("error", False)
-    assert reply["answers"][:2] == ["cell", ""]
+    assert (reply["rows"], reply["told"]) == ([1], [""]), "the screen is told what is on disk"
     assert "must be writable" in reply["text"]
     assert len(kept) == 1, "control"
 
@@ -138,6 +148,25 @@ def test_a_wrong_message_is_an_error_on_the_screen_and_changes_nothing(gallery, 
     assert reply["op"] == "error"
     assert reply["text"].startswith(text)
     assert study.events().empty
+
+
+def test_a_letter_that_a_person_chose_answers_from_then_on_for_that_person_alone(gallery, study, queue):
+    keys = dict(gallery.say("remap", key="k", answer="cell")["keymap"])
+    assert (keys["k"], keys["1"], "c" in keys) == ("cell", "cell", False)
+    again = Listener(Gallery(open_study(study.folder), queue, who="ann")).say("ready")["keymap"]
+    assert dict(again) == keys
+    assert dict(Listener(Gallery(study, queue, who="bob")).say("ready")["keymap"])["c"] == "cell", "control"
+    reply = gallery.say("remap", key="x", answer="cell")
+    assert reply["text"] == "A key gives one answer; 'x' gives artefact already. Press another."
+    assert reply["saved"], "no answer was lost"
+    assert gallery.say("remap", key="z", answer="cell")["text"].startswith("A key that answers is a letter ")
+
+
+def test_a_queue_goes_on_after_the_last_answer_not_at_the_first_gap(gallery, study, queue):
+    gallery.say("label", rows=[4], answer="cell")
+    again = Listener(Gallery(open_study(study.folder), queue, who="ann")).say("ready")
+    assert again["cursor"] == 5
+    assert again["answers"].index("") == 0, "control: an earlier one is open"
 
 
 def test_crops_come_in_parts_that_are_asked_for(gallery):
@@ -283,6 +312,7 @@ def test_candidates_chosen_in_the_picture_are_opened_in_the_gallery_below(study)
     assert set(queue["batch"]) == {"browse animal-1"}
     gallery = Listener(browser.children[1])
     gallery.say("label", rows=[0], answer="cell")
+    gallery.say("settled")
     assert pane.heard[-1][0]["rows"] == [5]
 
 
@@ -316,6 +346,8 @@ def test_a_rectangle_opens_a_sample_below_and_its_answers_are_drawn_in_the_pictu
     assert set(queue["origin"]) == {"rectangle"}
     pane.heard.clear()
     gallery.say("label", rows=[0, 1], answer="cell")
+    assert not pane.heard, "the picture waits until the person pauses"
+    gallery.say("settled")
     assert pane.heard[-1][0]["codes"] == [1, 1]
     reply = pane.say("region", box=[[0, 1], [5, 5], [5, 5]])
     assert (reply["text"][:42], reply["saved"]) == ("A region needs candidates without a label ", True)
@@ -351,6 +383,7 @@ def test_a_box_of_the_category_table_opens_its_unfinished_batch(study):
     gallery = Listener(sampler.children[1])
     table.heard.clear()
     gallery.say("label", rows=list(range(20)), answer="artefact")
+    gallery.say("settled")
     assert table.heard[-1][0]["labels"]["false cell"] == 20
     table.say("open", category="false cell")
     assert sampler.children[1].queue["batch"][0] == "false cell 2"
@@ -466,7 +499,12 @@ def test_a_training_that_fails_says_why_on_the_screen_and_to_who_waits():
     assert (shown["state"], shown["error"][:6]) == ("failed", "Labels")
 
 
-@pytest.mark.parametrize("screen", Screen.__subclasses__(), ids=lambda screen: screen.__name__)
+SCREENS = [
+    each for kind in (Screen, LabelScreen) for each in kind.__subclasses__() if each is not LabelScreen
+]
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.__name__)
 def test_a_screen_is_deaf_to_jupyters_keys_and_asks_for_its_data(screen):
     assert 'data-lm-suppress-shortcuts": "true"' in screen._esm
     assert 'model.send({ op: "ready" })' in screen._esm

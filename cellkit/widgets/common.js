@@ -52,16 +52,45 @@ function screen(name, label) {
 }
 
 /** What the keys do, over the screen; `?` opens it, any key closes it. */
-function help(root, rows) {
+function help(root, rows, more = null) {
   const old = root.querySelector(".ck-help");
   if (old) return old.remove();
   const lines = rows.map(([key, what]) => make("div", {},
     make("dt", {}, ...key.split("  ").map((each) => make("kbd", {}, each))), make("dd", {}, what)));
   const close = make("button", { type: "button", class: "ck-close", "aria-label": "Close" }, "×");
   const card = make("div", { class: "ck-help", role: "dialog", "aria-label": "Keys" },
-    make("div", { class: "ck-help-card" }, make("strong", {}, "Keys"), close, make("dl", {}, ...lines)));
+    make("div", { class: "ck-help-card" }, make("strong", {}, "Keys"), close, make("dl", {}, ...lines), more));
   card.addEventListener("click", () => { card.remove(); root.focus(); });
   root.append(card);
+}
+
+/** Buttons that let another letter give an answer; Python keeps it, or says why not. */
+function keyChoices({ keymap, styles }, model) {
+  const told = keymap.filter(([key, answer]) => answer && !/\d/.test(key));
+  const choices = told.map(([key, answer]) => {
+    const shown = make("kbd", {}, key);
+    const choice = make("button", { type: "button", class: "ck-button", "data-remap": answer },
+      make("span", { class: "ck-badge", style: `--ck-answer:${styles[answer].color}` }, styles[answer].letter), make("span", {}, answer), shown);
+    choice.addEventListener("click", () => { shown.textContent = "press a letter"; choice.focus(); });
+    choice.addEventListener("keydown", (event) => {
+      if (event.key.length !== 1 || shown.textContent !== "press a letter") return;
+      event.preventDefault();
+      event.stopPropagation();
+      model.send({ op: "remap", key: event.key.toLowerCase(), answer });
+    });
+    return choice;
+  });
+  const box = make("div", { class: "ck-remap" }, make("span", { class: "ck-quiet" }, "Other keys: click, then press a letter"), ...choices);
+  box.addEventListener("click", (event) => event.stopPropagation());
+  return box;
+}
+
+/** A drop-down of names. */
+function picker(label, names, chosen, onpick) {
+  const choice = make("select", { class: "ck-select", "aria-label": label }, ...names.map((name) => make("option", { value: name }, name)));
+  choice.value = chosen;
+  choice.addEventListener("change", () => onpick(choice.value));
+  return choice;
 }
 
 /** The name of a pressed key, the same on every keyboard: "c", "Shift+z", "Ctrl+a", "ArrowUp", "1". */
@@ -176,10 +205,4 @@ function rubberBand(box, down, onmove, onend) {
   };
   box.addEventListener("pointermove", move, { signal: stop.signal });
   for (const end of ["pointerup", "pointercancel"]) box.addEventListener(end, up, { signal: stop.signal });
-}
-
-/** Whether an element touches a rectangle of the box that holds it. */
-function touches(node, { left, top, width, height }) {
-  const across = node.offsetLeft < left + width && node.offsetLeft + node.offsetWidth > left;
-  return across && node.offsetTop < top + height && node.offsetTop + node.offsetHeight > top;
 }

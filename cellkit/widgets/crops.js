@@ -1,3 +1,5 @@
+const PICTURES = 1600; // crops that are kept; others are asked for again when they come into view
+
 /** The crops that came so far, and how they are drawn: pictures 0 plane, 1 projection, 2 (z, x), 3 (z, y). */
 function cropShelf() {
   const pixels = new Map(); // row -> uint16 words
@@ -6,9 +8,12 @@ function cropShelf() {
   const shelf = {
     crop: [1, 1, 1],
     limits,
-    rows: () => pixels.keys(),
     has: (row) => pixels.has(row),
-    put: (row, buffer) => pixels.set(row, words(buffer)),
+    put(row, buffer) {
+      pixels.delete(row);
+      pixels.set(row, words(buffer));
+      if (pixels.size > PICTURES) pixels.delete(pixels.keys().next().value);
+    },
     refresh: () => (tables = limits.map(({ low, high }) => greys(low, high))),
 
     /** Paint one picture of a row on a canvas of its size; false if its pixels are not there yet. */
@@ -23,18 +28,18 @@ function cropShelf() {
     },
 
     /** The plane or projection with the two side planes beside it, in physical proportions. */
-    planes(row, { thick, background, flat }) {
+    planes(row, { thick, channel, flat }) {
       const [d, h, w] = shelf.crop;
       const shown = [[thick ? 1 : 0, w, h, "ck-yx"], [3, d, h, "ck-zy"], [2, w, d, "ck-zx"]].slice(0, flat ? 1 : 3);
       const canvases = shown.map(([which, width, height, kind]) => {
         const canvas = make("canvas", { width, height, class: kind });
         if (which === 3) {
           const lying = make("canvas", { width: h, height: d });
-          shelf.draw(lying, row, which, background ? 1 : 0);
+          shelf.draw(lying, row, which, channel);
           const context = canvas.getContext("2d");
           context.transform(0, 1, 1, 0, 0, 0);
           context.drawImage(lying, 0, 0);
-        } else shelf.draw(canvas, row, which, background ? 1 : 0);
+        } else shelf.draw(canvas, row, which, channel);
         return make("div", { class: `ck-aim ${kind}` }, canvas);
       });
       return make("div", { class: flat ? "ck-planes ck-flat" : "ck-planes" }, ...canvases);

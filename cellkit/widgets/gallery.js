@@ -1,14 +1,15 @@
-const CHUNK = 24;
+const CHUNK = 12; // few enough that an answer does not wait long behind them
 const LATE_MS = 3000;
+const SETTLED_MS = 300;
 
 function render({ model, el, signal }) {
   const { root, fail, say } = screen("gallery", "Labelling gallery");
   const head = make("div", { class: "ck-head" });
   const tools = make("div", { class: "ck-tools" });
-  const grid = make("div", { class: "ck-grid", role: "grid", "aria-multiselectable": "true", "aria-label": "Candidates" });
+  const box = make("div", { class: "ck-grid", role: "grid", "aria-multiselectable": "true", "aria-label": "Candidates" });
   const side = make("div", {});
   const viewing = make("div", { class: "ck-viewing" });
-  root.append(head, tools, make("div", { class: "ck-body" }, grid, make("div", { class: "ck-side" }, side, viewing)));
+  root.append(head, tools, make("div", { class: "ck-body" }, box, make("div", { class: "ck-side" }, side, viewing)));
   el.replaceChildren(root);
 
   const number = Math.floor(Math.random() * 1e9); // tells the tiles of two galleries on one page apart
@@ -17,41 +18,51 @@ function render({ model, el, signal }) {
   let cursor = 0;
   let anchor = 0;
   let chosen = new Set();
-  let pending = 0;
-  let lateTimer = 0;
-  let tiles = [];
+  let pending = []; // the rows of every message that waits for its reply, in the order sent
+  let timers = { late: 0, settled: 0 };
+  let fetching = 0;
   let stopKeys = null;
   const shelf = cropShelf();
   const asked = new Set();
-  const view = { background: false, thick: false, size: 84 };
+  const view = { background: false, thick: false, size: 84, large: false, order: "as drawn", group: "none" };
+  const grid = tileGrid(box, makeTile, () => ask());
+  const empty = () => !data?.rows.length;
 
   // ---- what Python says -------------------------------------------------------------------------------
   function receive(message, buffers) {
     if (message.op === "open") open(message);
     if (message.op === "crops") {
-      message.rows.forEach((row, i) => { shelf.put(row, buffers[i]); drawTile(row); });
+      fetching -= 1;
+      message.rows.forEach((row, i) => { asked.delete(row); shelf.put(row, buffers[i]); if (grid.tiles.has(row)) drawTile(row); });
       if (message.rows.includes(cursor)) drawSide();
+      ask();
     }
     if (message.op === "answers") {
-      pending = Math.max(0, pending - 1);
+      pending.shift();
       root.dataset.rev = message.revision;
       say(message.said);
       fail("");
-      if (!pending) adopt(message);
+      adopt(message);
+      clearTimeout(timers.settled);
+        timers.settled = setTimeout(() => model.send({ op: "settled" }), SETTLED_MS);
     }
+    if (message.op === "keys") setKeys(message.keymap);
     if (message.op === "error") {
-      pending = 0;
+      if (message.saved === false) pending.shift();
+      if (message.asked === "crops") fetching -= 1;
       fail(message.saved === false ? `Not saved: ${message.text}` : message.text);
-      if (message.answers) adopt(message);
+      if (message.rows) adopt(message);
     }
     showSaved();
   }
 
-  function adopt(message) {
-    const moved = answers.some((answer, row) => answer !== message.answers[row]);
-    answers = message.answers;
-    data.counts = message.counts;
-    if (moved) { cursor = message.cursor; chosen.clear(); anchor = cursor; }
+  /** Take over what is on disk now, but for rows that wait for a later reply. */
+  function adopt({ rows, told, cursor: to, noted }) {
+    const later = new Set(pending.flat());
+    const moved = rows.filter((row, i) => !later.has(row) && answers[row] !== told[i]);
+    rows.forEach((row, i) => { if (!later.has(row)) answers[row] = told[i]; });
+    if (noted !== undefined) data.noted = noted;
+    if (moved.length && !pending.length) { cursor = anchor = to; chosen.clear(); }
     update();
   }
 
@@ -61,43 +72,60 @@ function render({ model, el, signal }) {
     shelf.crop = data.crop;
     anchor = cursor;
     chosen.clear();
-    tiles = data.rows.map((_, row) => makeTile(row));
-    grid.replaceChildren(...tiles);
-    if (!tiles.length) grid.append(make("p", { class: "ck-empty" }, "Nothing to label in this queue."));
-    stopKeys?.abort();
-    stopKeys = new AbortController();
-    listen(root, galleryKeys(data, actions), stopKeys.signal);
-    show();
-    watch();
-    update();
+    asked.clear();
+    pending = [];
+    const { orders, groups } = orderChoices(data);
+    if (!groups.includes(view.group)) view.group = "none";
+    if (data.group && groups.includes(data.group)) view.group = data.group;
+    if (!orders.includes(view.order)) view.order = "as drawn";
+    if (empty()) box.append(make("p", { class: "ck-empty" }, "Nothing to label in this queue."));
+    grid.tiles.clear();
+    setKeys(data.keymap);
+    arrange();
     root.dataset.ready = "1";
     root.dataset.rev = message.revision;
   }
 
-  function tell(message) {
-    pending += 1;
-    clearTimeout(lateTimer);
-    lateTimer = setTimeout(showSaved, LATE_MS, true);
-    try { model.send(message); } catch (error) { pending = 0; fail(`Not saved: ${error.message}`); }
+  function setKeys(keymap) {
+    data.keymap = keymap;
+    stopKeys?.abort();
+    stopKeys = new AbortController();
+    listen(root, galleryKeys(data, actions), stopKeys.signal);
+    if (root.querySelector(".ck-help")) { actions.help(); actions.help(); root.focus({ preventScroll: true }); }
+    show();
+  }
+
+  function tell(message, rows = []) {
+    pending.push(rows);
+    clearTimeout(timers.late);
+    timers.late = setTimeout(showSaved, LATE_MS, true);
+    try { model.send(message); } catch (error) { pending = []; fail(`Not saved: ${error.message}`); }
     showSaved();
   }
 
   // ---- what a person does -----------------------------------------------------------------------------
-  const targets = () => (chosen.size ? [...chosen].sort((a, b) => a - b) : [cursor]);
+  const inOrder = (rows) => [...rows].sort((a, b) => grid.place(a) - grid.place(b));
+  const targets = () => (chosen.size ? inOrder(chosen) : [cursor]);
+  const nextOpen = (from) => {
+    const { order } = grid;
+    for (let i = 1; i <= order.length; i += 1) {
+      const row = order[(grid.place(from) + i) % order.length];
+      if (answers[row] === "") return row;
+    }
+    return from;
+  };
 
   function give(answer, rows = targets()) {
-    if (!data || !rows.length || !tiles.length) return;
-    tell({ op: "label", rows, answer });
+    if (empty() || !rows.length) return;
+    tell({ op: "label", rows, answer }, rows);
     rows.forEach((row) => (answers[row] = answer));
     chosen.clear();
-    const last = rows[rows.length - 1];
-    const order = answers.map((_, i) => (last + 1 + i) % answers.length);
-    cursor = anchor = answer === "" ? rows[0] : order.find((row) => answers[row] === "") ?? last;
+    cursor = anchor = answer === "" ? rows[0] : nextOpen(rows[rows.length - 1]);
     update();
   }
 
   function giveOpen(answer) {
-    const rows = chosen.size ? targets() : answers.flatMap((told, row) => (told === "" ? [row] : []));
+    const rows = chosen.size ? targets() : grid.order.filter((row) => answers[row] === "");
     if (rows.length) give(answer, rows);
     else say("All are answered already; select the ones to change");
   }
@@ -110,14 +138,14 @@ function render({ model, el, signal }) {
   }
 
   function step(by, extend) {
-    const to = Math.min(Math.max(cursor + by, 0), tiles.length - 1);
+    const at = Math.min(Math.max(grid.place(cursor) + by, 0), grid.order.length - 1);
+    const to = grid.order[at] ?? 0;
     if (extend) chosen = range(anchor, to); else { anchor = to; chosen.clear(); }
     cursor = to;
     update();
   }
 
-  const range = (a, b) => new Set(Array.from({ length: Math.abs(b - a) + 1 }, (_, i) => Math.min(a, b) + i));
-  const columns = () => Math.max(1, tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length);
+  const range = (a, b) => new Set(grid.order.slice(Math.min(grid.place(a), grid.place(b)), Math.max(grid.place(a), grid.place(b)) + 1));
 
   function point(row, event) {
     if (event.shiftKey) chosen = range(anchor, row);
@@ -128,17 +156,16 @@ function render({ model, el, signal }) {
   }
 
   function drag(down) {
-    if (down.button !== 0 || !data) return;
+    if (down.button !== 0 || empty() || down.offsetX > box.clientWidth) return;
     root.focus({ preventScroll: true });
     const tile = down.target.closest(".ck-tile");
     const before = down.shiftKey || down.ctrlKey || down.metaKey ? [...chosen] : [];
-    rubberBand(grid, down, (box) => {
-      chosen = new Set(before);
-      tiles.forEach((each, row) => { if (touches(each, box)) chosen.add(row); });
+    rubberBand(box, down, (band) => {
+      chosen = new Set([...before, ...grid.touched(band)]);
       mark();
     }, (moved) => {
       if (!moved) return tile && point(Number(tile.dataset.index), down);
-      if (chosen.size) cursor = anchor = Math.min(...chosen);
+      if (chosen.size) cursor = anchor = inOrder(chosen)[0];
       update();
     });
   }
@@ -146,68 +173,53 @@ function render({ model, el, signal }) {
   // ---- drawing ----------------------------------------------------------------------------------------
   function makeTile(row) {
     const [, h, w] = data.crop;
-    return make("div", { class: "ck-tile", role: "gridcell", "data-index": row, id: `ck-${number}-${row}` },
+    const tile = make("div", { class: "ck-tile", role: "gridcell", "data-index": row, id: `ck-${number}-${row}` },
       make("canvas", { width: w, height: h }), make("span", { class: "ck-badge" }));
+    dress(tile, row);
+    drawTile(row, tile);
+    return tile;
   }
 
-  function drawTile(row) {
-    const drawn = shelf.draw(tiles[row].firstChild, row, view.thick ? 1 : 0, view.background ? 1 : 0);
-    tiles[row].classList.toggle("ck-waiting", !drawn);
+  function drawTile(row, tile = grid.tiles.get(row)) {
+    const drawn = shelf.draw(tile.firstChild, row, view.thick ? 1 : 0, view.background ? 1 : 0);
+    tile.classList.toggle("ck-waiting", !drawn);
   }
 
   function redraw() {
     shelf.refresh();
-    for (const row of shelf.rows()) drawTile(row);
+    for (const row of grid.tiles.keys()) drawTile(row);
     drawSide();
   }
 
   function drawSide() {
-    if (!data?.rows.length) return side.replaceChildren();
-    const row = data.rows[cursor];
-    const answer = answers[cursor];
-    const style = data.styles[answer];
-    const opinion = row.p == null ? null : `p ${row.p.toFixed(2)}, called ${row.called ? data.classes[0] : data.classes[1]}`;
-    side.replaceChildren(shelf.planes(cursor, { ...view, flat: data.flat }),
-      make("div", { class: "ck-about" },
-        make("div", { class: "ck-answer" }, style && make("span", { class: "ck-badge", style: `--ck-answer:${style.color}` }, style.letter), style ? ` ${answer}` : "open"),
-        make("div", {}, `${cursor + 1} of ${data.rows.length} · ${row.image}`),
-        make("div", {}, `${data.width_um.toFixed(0)} µm wide, at z ${row.z_um.toFixed(0)}  y ${row.y_um.toFixed(0)}  x ${row.x_um.toFixed(0)} µm`),
-        opinion && make("div", { title: row.network ?? "" }, opinion)));
+    if (empty()) return side.replaceChildren();
+    const channels = view.large && data.background ? [0, 1] : [view.background ? 1 : 0];
+    const planes = channels.map((channel) => shelf.planes(cursor, { thick: view.thick, channel, flat: data.flat }));
+    side.replaceChildren(make("div", { class: "ck-looks" }, ...planes), aboutRow(data, cursor, grid.place(cursor), answers[cursor]));
+  }
+
+  function dress(tile, row) {
+    dressTile(tile, { row, answer: answers[row], style: data.styles[answers[row]], chosen: chosen.has(row), here: row === cursor });
   }
 
   function mark() {
-    tiles.forEach((tile, row) => {
-      const look = `${answers[row]} ${chosen.has(row)} ${row === cursor}`;
-      if (tile.look === look) return;
-      tile.look = look;
-      const style = data.styles[answers[row]];
-      tile.classList.toggle("ck-chosen", chosen.has(row));
-      tile.classList.toggle("ck-cursor", row === cursor);
-      tile.dataset.answer = answers[row];
-      tile.style.setProperty("--ck-answer", style?.color ?? "transparent");
-      tile.lastChild.textContent = style?.letter ?? "";
-      tile.setAttribute("aria-selected", chosen.has(row));
-      tile.setAttribute("aria-label", `candidate ${row + 1}, ${answers[row] || "open"}`);
-    });
-    root.dataset.cursor = cursor;
-    root.dataset.chosen = chosen.size;
-    showSaved();
+    for (const [row, tile] of grid.tiles) dress(tile, row);
+    Object.assign(root.dataset, { cursor, chosen: chosen.size });
   }
 
   function update() {
     if (!data) return;
-    data.counts = Object.fromEntries([...Object.keys(data.styles), ""].map((name) => [name, answers.filter((told) => told === name).length]));
-    const [bar, text] = progressBar(data.styles, data.counts, answers.length);
-    head.replaceChildren(make("strong", {}, data.title), text, saved, keysButton, bar);
+    const counts = Object.fromEntries([...Object.keys(data.styles), ""].map((name) => [name, 0]));
+    for (const told of answers) counts[told] += 1;
+    const [bar, text] = progressBar(data.styles, counts, answers.length);
+    head.replaceChildren(make("strong", {}, data.title), text, ...(data.noted ? [make("span", { class: "ck-noted" }, data.noted)] : []), saved, keysButton, bar);
+    root.dataset.open = counts[""];
+    if (!empty()) grid.reveal(cursor);
     mark();
     drawSide();
-    const tile = tiles[cursor];
-    grid.setAttribute("aria-activedescendant", tile?.id ?? "");
-    if (!tile) return;
-    if (tile.offsetTop < grid.scrollTop) grid.scrollTop = tile.offsetTop - 6;
-    const below = tile.offsetTop + tile.offsetHeight - grid.clientHeight;
-    if (below > grid.scrollTop) grid.scrollTop = below + 6;
-    ask([cursor]);
+    box.setAttribute("aria-activedescendant", `ck-${number}-${cursor}`);
+    showSaved();
+    ask();
   }
 
   // ---- buttons and keys -------------------------------------------------------------------------------
@@ -216,9 +228,9 @@ function render({ model, el, signal }) {
 
   function showSaved(late = false) {
     const failed = root.dataset.failed === "1";
-    if (!pending) clearTimeout(lateTimer);
-    saved.dataset.state = failed ? "failed" : pending ? "saving" : "saved";
-    saved.textContent = failed ? "Not saved" : !pending ? "All saved" : late ? `Waiting for the kernel: ${pending} not saved yet` : "Saving";
+    if (!pending.length) clearTimeout(timers.late);
+    saved.dataset.state = failed ? "failed" : pending.length ? "saving" : "saved";
+    saved.textContent = failed ? "Not saved" : !pending.length ? "All saved" : late ? `Waiting for the kernel: ${pending.length} not saved yet` : "Saving";
     root.dataset.saved = saved.dataset.state;
   }
 
@@ -228,19 +240,29 @@ function render({ model, el, signal }) {
     giveOpen,
     undo: once(() => tell({ op: "undo" })),
     redo: once(() => tell({ op: "redo" })),
-    all: () => { chosen = range(0, tiles.length - 1); update(); },
+    all: () => { chosen = new Set(grid.order); update(); },
     background: once(() => { view.background = data.background && !view.background; show(); }),
     thick: once(() => { view.thick = !view.thick; show(); }),
+    large: once(() => { view.large = !view.large; root.classList.toggle("ck-large", view.large); show(); arrange(); }),
     step,
-    down: (by, extend) => step(by * columns(), extend),
-    end: (by) => step(by * tiles.length),
-    next: () => { const ahead = answers.indexOf("", cursor + 1); step((ahead < 0 ? Math.max(answers.indexOf(""), 0) : ahead) - cursor); },
+    down: (by, extend) => step(by * grid.columns, extend),
+    end: (by) => step(by * answers.length),
+    next: () => { cursor = anchor = nextOpen(cursor); chosen.clear(); update(); },
     flip: once(() => flip(cursor)),
-    help: () => help(root, galleryHelp(data)),
-    leave: () => { if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
+    help: () => help(root, galleryHelp(data), keyChoices(data, model)),
+    leave: () => { if (view.large) actions.large(); else if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
     toggle: () => { if (!chosen.delete(cursor)) chosen.add(cursor); update(); },
-    resize: (by) => { view.size = Math.min(192, Math.max(48, view.size + by)); grid.style.setProperty("--ck-tile", `${view.size}px`); },
+    resize: (by) => { view.size = Math.min(192, Math.max(48, view.size + by)); arrange(); },
+    sort: (order) => { view.order = order; arrange(); },
+    group: (group) => { view.group = group; arrange(); },
   };
+
+  function arrange() {
+    if (!data) return;
+    grid.arrange(empty() ? [] : groupRows(data, answers, view), view.size);
+    root.dataset.group = view.group;
+    update();
+  }
 
   function show() {
     tools.replaceChildren(...galleryTools(data, actions, root));
@@ -248,30 +270,29 @@ function render({ model, el, signal }) {
     redraw();
   }
 
-  /** Ask for the crops of these rows, in chunks, each once. */
-  function ask(rows) {
-    const fresh = rows.filter((row) => !asked.has(row));
+  /** Ask for crops in chunks, the one looked at first, then those in view; two chunks at a time. */
+  function ask() {
+    if (empty() || fetching > 1) return;
+    const fresh = [...new Set([cursor, ...grid.tiles.keys()])].filter((row) => !shelf.has(row) && !asked.has(row)).slice(0, CHUNK);
+    if (!fresh.length) return;
     fresh.forEach((row) => asked.add(row));
-    for (let i = 0; i < fresh.length; i += CHUNK) model.send({ op: "crops", rows: fresh.slice(i, i + CHUNK) });
+    fetching += 1;
+    model.send({ op: "crops", rows: fresh });
+    ask();
   }
 
-  /** Crops are asked for when they come near the visible part of the grid. */
-  function watch() {
-    const seen = new IntersectionObserver((entries) => {
-      ask(entries.filter((entry) => entry.isIntersecting).map((entry) => Number(entry.target.dataset.index)));
-    }, { root: grid, rootMargin: "300px" });
-    tiles.forEach((tile) => seen.observe(tile));
-    signal.addEventListener("abort", () => seen.disconnect());
-  }
-
-  grid.addEventListener("pointerdown", drag, { signal });
-  grid.addEventListener("dblclick", (event) => {
+  box.addEventListener("pointerdown", drag, { signal });
+  box.addEventListener("scroll", () => grid.draw(), { signal, passive: true });
+  box.addEventListener("dblclick", (event) => {
     const tile = event.target.closest(".ck-tile");
     if (tile) flip(Number(tile.dataset.index));
   }, { signal });
+  let width = 0;
+  const sizes = new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; arrange(); } });
+  sizes.observe(box);
   model.on("msg:custom", receive);
   model.send({ op: "ready" });
-  return () => model.off("msg:custom", receive);
+  return () => { sizes.disconnect(); stopKeys?.abort(); Object.values(timers).forEach(clearTimeout); model.off("msg:custom", receive); };
 }
 
 export default { render };

@@ -1,19 +1,23 @@
 """The labelling surface: a grid of crops, answered by key, by click and by rectangle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from cellkit import annotate
 from cellkit.study import Study
 from cellkit.widgets.pictures import CROP, crops
-from cellkit.widgets.screen import Handler, Screen, answer_styles, front_end
+from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
 
 AT_ONCE = 32
+BLIND = ["image", "z_um", "y_um", "x_um"]
+SHOWN = [*BLIND, "p", "called", "network", "category"]
+ANSWERS = {"label", "undo", "redo"}
 
 
-class Gallery(Screen):
+class Gallery(LabelScreen):
     """Show the candidates of a queue and save what a person answers, each answer at once.
 
     The answers are in the study's ledger, so the same queue goes on where it was: in another cell, after the
@@ -26,8 +30,10 @@ class Gallery(Screen):
         As `annotate.sample`, `annotate.draw_batch`, `annotate.rectangle` or `review.audit_queue` return it.
     who : str
         In whose name answers are saved.
+    group : str
+        What the candidates are grouped by at first: "none", "called", "image", "category" or "answer".
     on_change : callable, optional
-        Called without arguments after each change of the answers.
+        Called without arguments when a person pauses after changes of the answers.
 
     Attributes
     ----------
@@ -35,7 +41,8 @@ class Gallery(Screen):
         The answers, and where the person stands.
     """
 
-    _esm = front_end("crops.js", "gallery_keys.js", "gallery.js")
+    _esm = front_end("crops.js", "gallery_grid.js", "gallery_keys.js", "gallery.js")
+    ordered = False  # whether rows must be answered one after the other
 
     def __init__(
         self,
@@ -43,13 +50,14 @@ class Gallery(Screen):
         queue: pd.DataFrame,
         *,
         who: str = "me",
+        group: str = "none",
         on_change: Callable[[], None] | None = None,
     ) -> None:
-        self.study, self.who, self.on_change = study, who, on_change
+        self.group, self.on_change = group, on_change
         self.queue = queue.reset_index(drop=True)
         self.review = annotate.open_review(study, self.queue)
         self.revision = 0
-        super().__init__()
+        super().__init__(study, who)
 
     @property
     def batch(self) -> str | None:
@@ -62,6 +70,17 @@ class Gallery(Screen):
         """Whether the network's opinion is kept back."""
         return bool((self.queue["origin"] == "audit").any())
 
+    @property
+    def title(self) -> str:
+        """What stands above the gallery."""
+        name = "" if self.batch in {None, "audit"} else str(self.batch)
+        return " ".join(filter(None, ["Audit" if self.blind else "Batch", name]))
+
+    @property
+    def noted(self) -> str:
+        """What else a person should know, beside the counts."""
+        return ""
+
     def handlers(self) -> dict[str, Handler]:
         """Return what answers each op."""
         return {
@@ -70,41 +89,42 @@ class Gallery(Screen):
             "label": self._label,
             "undo": lambda _: self._step(annotate.undo, "Undone"),
             "redo": lambda _: self._step(annotate.redo, "Redone"),
+            "remap": self.remap,
+            "settled": lambda _: self.on_change() if self.on_change else None,
         }
 
     def _ready(self, _: dict) -> None:
         self.review = annotate.open_review(self.study, self.queue)
         classes = self.review.classes
         images = self.queue["image"].unique()
-        shown = ["image", "z_um", "y_um", "x_um"] + ([] if self.blind else ["p", "called", "network"])
-        rows = self.queue[[name for name in shown if name in self.queue]]
         self.send(
             {
                 "op": "open",
-                "title": " ".join(filter(None, ["Audit" if self.blind else "Batch", self._name()])),
+                "title": self.title,
                 "who": self.who,
                 "styles": answer_styles(classes),
-                "keymap": list(annotate.keymap(classes).items()),
+                "keymap": self.keymap,
                 "classes": list(classes),
-                "rows": rows.astype(object).where(rows.notna(), None).to_dict("records"),
+                "rows": self.rows(),
                 "crop": CROP.shape,
                 "width_um": CROP.extent[2] * self.study.settings.diameter_um,
                 "background": any(self.study.image(str(name)).has_background for name in images),
                 "flat": all(self.study.image(str(name)).shape[2] == 1 for name in images),
-                **self._state(),
+                "blind": self.blind,
+                "ordered": self.ordered,
+                "group": self.group,
+                "answers": list(self.review.answers),
+                "cursor": self.review.cursor,
+                "noted": self.noted,
+                "revision": self.revision,
             }
         )
 
-    def _name(self) -> str:
-        return "" if self.batch in {None, "audit"} else str(self.batch)
-
-    def _state(self) -> dict:
-        return {
-            "answers": list(self.review.answers),
-            "cursor": self.review.cursor,
-            "counts": self.review.counts,
-            "revision": self.revision,
-        }
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what is shown of every row of the queue; "note" is a line of text."""
+        shown = [name for name in (BLIND if self.blind else [*SHOWN, "note"]) if name in self.queue]
+        table = self.queue[shown]
+        return table.astype(object).where(table.notna(), None).to_dict("records")
 
     def _crops(self, message: dict) -> None:
         rows = [int(row) for row in message["rows"][:AT_ONCE]]
@@ -117,38 +137,43 @@ class Gallery(Screen):
             annotate.answer(self.study, self.queue.iloc[rows], answer, self.who)
         else:
             annotate.clear(self.study, self.queue.iloc[rows], self.who)
-            review = replace(
-                review, answers=tuple(annotate.answers_of(self.study, self.queue)), cursor=rows[0]
-            )
+            answers = tuple(annotate.answers_of(self.study, self.queue))
+            review = replace(review, answers=answers, cursor=rows[0])
         said = f"{len(rows)} answered {answer}" if answer else f"{len(rows)} cleared"
         self._changed(review, said)
 
     def _step(self, step: Callable, said: str) -> None:
         n = len(step(self.study, self.who, self.batch))
         answers = tuple(annotate.answers_of(self.study, self.queue))
-        moved = [
-            row
-            for row, both in enumerate(zip(answers, self.review.answers, strict=True))
-            if both[0] != both[1]
-        ]
+        moved = self._moved(answers)
         cursor = moved[0] if moved else self.review.cursor
         nothing = f"Nothing to {'undo' if said == 'Undone' else 'redo'} in this batch"
         self._changed(replace(self.review, answers=answers, cursor=cursor), f"{said}: {n}" if n else nothing)
 
+    def _moved(self, answers: Sequence[str]) -> list[int]:
+        both = zip(answers, self.review.answers, strict=True)
+        return [row for row, (now, before) in enumerate(both) if now != before]
+
+    def _told(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Return the answers of these rows as they are on disk: only what changes is sent."""
+        known = [row for row in rows if 0 <= row < len(self.review.answers)]
+        return {
+            "rows": known,
+            "told": [self.review.answers[row] for row in known],
+            "cursor": self.review.cursor,
+            "noted": self.noted,
+            "revision": self.revision,
+        }
+
     def _changed(self, review: annotate.Review, said: str) -> None:
+        moved = self._moved(review.answers)
         self.review = review
         self.revision += 1
-        self.send({"op": "answers", "said": said, **self._state()})
-        if self.on_change:
-            self.on_change()
+        self.send({"op": "answers", "said": said, **self._told(moved)})
 
     def refuse(self, message: dict, reason: str) -> None:
         """Say why something was not saved, and show the answers as they are on disk."""
-        self.send(
-            {
-                "op": "error",
-                "text": reason,
-                "saved": message.get("op") not in {"label", "undo", "redo"},
-                **self._state(),
-            }
-        )
+        op = message.get("op")
+        rows = [int(row) for row in message.get("rows", [])] if op == "label" else []
+        error = {"op": "error", "text": reason, "saved": op not in ANSWERS, "asked": op}
+        self.send(error | self._told(rows))

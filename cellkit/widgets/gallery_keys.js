@@ -5,7 +5,7 @@ function galleryKeys({ keymap }, actions) {
     ...Object.fromEntries(told),
     z: actions.undo, "Ctrl+z": actions.undo,
     "Shift+z": actions.redo, "Ctrl+Shift+z": actions.redo, "Ctrl+y": actions.redo,
-    f: actions.flip, b: actions.background, m: actions.thick, n: actions.next, "?": actions.help,
+    f: actions.flip, b: actions.background, m: actions.thick, n: actions.next, e: actions.large, Enter: actions.large, "?": actions.help,
     " ": actions.toggle, "Ctrl+a": actions.all, Escape: actions.leave,
     "+": () => actions.resize(12), "-": () => actions.resize(-12),
     ArrowRight: () => actions.step(1), ArrowLeft: () => actions.step(-1),
@@ -23,7 +23,7 @@ function galleryHelp({ keymap }) {
     ["f", "flip to the other class; so does a double click"], ["z  Shift+z", "undo, redo"],
     ["arrows", "move; with Shift, select"], ["drag", "select; so does a click with Shift or Ctrl"],
     ["space", "select this one too"], ["Ctrl+a", "select all"], ["n", "next open one"], ["Home  End", "first, last"],
-    ["b", "background channel"], ["m", "maximum projection"], ["+  -", "larger, smaller"], ["Esc", "deselect, then leave"],
+    ["e  Enter", "look at it closely, and back"], ["b", "background channel"], ["m", "maximum projection"], ["+  -", "larger, smaller"], ["Esc", "deselect, then leave"],
   ];
 }
 
@@ -45,12 +45,30 @@ function galleryTools({ keymap, classes, styles }, actions, root) {
   ];
 }
 
-function viewTools({ background }, view, actions, root) {
+function viewTools(data, view, actions, root) {
+  const { background } = data;
+  const { orders, groups } = orderChoices(data);
+  const choice = (label, names, chosen, act) => names.length > 1 && make("label", { class: "ck-show" }, make("span", { class: "ck-quiet" }, label), picker(label, names, chosen, (name) => { act(name); root.focus({ preventScroll: true }); }));
   return [
+    choice("order", orders, view.order, actions.sort), choice("groups", groups, view.group, actions.group),
     make("span", { class: "ck-group" },
       background && tool(root, "background", "b", actions.background, { pressed: view.background }),
       tool(root, "projection", "m", actions.thick, { pressed: view.thick }),
+      tool(root, "close up", "e", actions.large, { pressed: view.large }),
       tool(root, "−", "", () => actions.resize(-12), { title: "smaller (-)" }),
       tool(root, "+", "", () => actions.resize(12), { title: "larger (+)" })),
-  ];
+  ].filter(Boolean);
+}
+
+/** What is known of the candidate that is looked at. */
+function aboutRow({ rows, styles, classes, width_um: wide }, index, place, answer) {
+  const row = rows[index];
+  const style = styles[answer];
+  const opinion = row.p == null ? null : `p ${row.p.toFixed(2)}, called ${classes[row.called ? 0 : 1]}`;
+  return make("div", { class: "ck-about" },
+    make("div", { class: "ck-answer" }, style && make("span", { class: "ck-badge", style: `--ck-answer:${style.color}` }, style.letter), style ? ` ${answer}` : "open"),
+    make("div", {}, `${place + 1} of ${rows.length} · ${row.image}`),
+    make("div", {}, `${wide.toFixed(0)} µm wide, at z ${row.z_um.toFixed(0)}  y ${row.y_um.toFixed(0)}  x ${row.x_um.toFixed(0)} µm`),
+    opinion && make("div", { title: row.network ?? "" }, opinion),
+    row.note && make("div", {}, row.note));
 }

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import anywidget
 
+from cellkit import annotate
+from cellkit.study import Study
 from cellkit.tables import UNSURE
 
 HERE = Path(__file__).parent
@@ -58,3 +60,28 @@ class Screen(anywidget.AnyWidget):
     def refuse(self, message: dict, reason: str) -> None:
         """Say on the screen why something was not done."""
         self.send({"op": "error", "text": reason})
+
+
+class LabelScreen(Screen):
+    """A screen on which a person answers by keys of their own.
+
+    Parameters
+    ----------
+    study : Study
+    who : str
+        In whose name answers and keys are saved.
+    """
+
+    def __init__(self, study: Study, who: str) -> None:
+        self.study, self.who = study, who
+        super().__init__()
+
+    @property
+    def keymap(self) -> list[tuple[str, str]]:
+        """The keys and what they answer, as the front end takes them."""
+        return list(annotate.read_keymap(self.study, self.who).items())
+
+    def remap(self, message: dict) -> None:
+        """Let another letter give an answer from now on."""
+        annotate.remap(self.study, str(message["key"]), str(message["answer"]), self.who)
+        self.send({"op": "keys", "keymap": self.keymap})

@@ -106,7 +106,7 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
     },
     undo: () => tell({ op: "undo" }),
     redo: () => tell({ op: "redo" }),
-    help: () => help(root, sliceHelp(now.data)),
+    help: () => help(root, sliceHelp(now.data), keyChoices(now.data, model)),
     leave() {
       if (now.corners.length) now.corners = [];
       else if (now.selected !== null) now.selected = null;

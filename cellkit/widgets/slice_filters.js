@@ -18,9 +18,7 @@ function legendRows({ classes: [positive, negative], styles }, points, redraw) {
 function filterBox({ classes: [positive, negative] }, points, redraw) {
   const { filter } = points;
   const kinds = ["all", "unlabelled", "labelled", `correct ${positive}`, `correct ${negative}`, `missed ${positive}`, `false ${positive}`];
-  const choice = make("select", { class: "ck-select", "aria-label": "show" }, ...kinds.map((kind) => make("option", { value: kind }, kind)));
-  choice.value = filter.kind;
-  choice.addEventListener("change", () => { filter.kind = choice.value; redraw(); });
+  const choice = picker("show", kinds, filter.kind, (kind) => { filter.kind = kind; redraw(); });
   const said = make("span", { class: "ck-range" });
   const tell = () => (said.textContent = `p ${filter.low.toFixed(2)} to ${filter.high.toFixed(2)}`);
   const ends = ["low", "high"].map((name) => slider(`${name === "low" ? "least" : "largest"} p`, {

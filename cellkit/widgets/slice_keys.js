@@ -8,7 +8,7 @@ function sliceKeys({ keymap }, actions) {
     ArrowLeft: () => actions.pan(0, 60), ArrowRight: () => actions.pan(0, -60),
     "+": () => actions.zoom(1.25), "-": () => actions.zoom(0.8), "=": () => actions.zoom(1.25), f: actions.fit,
     t: once(() => actions.layout("three")), s: once(() => actions.layout("side")),
-    b: once(() => actions.channel("background")), o: once(() => actions.channel("overlay")),
+    b: once(() => actions.channel("background")), h: once(() => actions.channel("overlay")),
     m: () => actions.thicker(2), "Shift+m": () => actions.thicker(-2), "Shift+a": actions.automatic,
     v: () => actions.tool("look"), a: () => actions.tool("missed"), r: () => actions.tool("rectangle"), l: () => actions.tool("outline"),
     Enter: once(actions.close), n: once(actions.next), g: once(actions.gallery),
@@ -24,7 +24,7 @@ function sliceHelp({ keymap, roles, frames, shape }) {
     ["⇧drag", "contrast: up and down white, sideways black"], ["Shift+a", "contrast as measured in the image"],
     ["f", "fit the whole plane"], ["m  Shift+m", "project more planes, fewer"],
     ...(shape[0] > 1 ? [["t", "three planes, linked by the crosshair"]] : []),
-    ...(roles.includes("background") ? [["s", "signal and background side by side"], ["b", "background channel"], ["o", "overlay: signal green, background magenta"]] : []),
+    ...(roles.includes("background") ? [["s", "signal and background side by side"], ["b", "background channel"], ["h", "overlay: signal green, background magenta"]] : []),
     ...(frames > 1 ? [[",  .", "frame before, next frame"]] : []),
     ["click", "select a candidate; in three planes, move the crosshair"], ["n", "next one without a label"], ["g", "open what is in view in the gallery"],
     ...told.map(([key, answer]) => [key, `the selected is ${answer}; without one, clicks label so`]),
@@ -50,7 +50,7 @@ function sliceTools(data, { tool: chosen, shown, depth, layout }, actions, root)
   const view = group(
     data.shape[0] > 1 && tool(root, "three planes", "t", () => actions.layout("three"), { pressed: layout === "three" }),
     both && tool(root, "side by side", "s", () => actions.layout("side"), { pressed: layout === "side" }),
-    ...(both ? ["background", "overlay"] : []).map((name) => tool(root, name, name[0], () => actions.channel(name), { pressed: shown === name })));
+    ...(both ? [["background", "b"], ["overlay", "h"]] : []).map(([name, key]) => tool(root, name, key, () => actions.channel(name), { pressed: shown === name })));
   const size = group(
     data.shape[0] > 1 && tool(root, "thicker", "m", () => actions.thicker(2), { title: "maximum projection over more planes (m)" }),
     data.shape[0] > 1 && tool(root, "thinner", "⇧m", () => actions.thicker(-2), { title: `maximum projection over fewer planes; now ${depth}` }),

@@ -32,6 +32,7 @@ function render({ model, el, signal }) {
 
   function receive(message, buffers) {
     if (message.op === "open") open(message);
+    if (message.op === "keys") { setKeys(message.keymap); describe(); }
     if (message.op === "view") shelf.arrive(message, buffers);
     if (message.op === "points" || message.op === "changed") {
       const whole = message.op === "points";
@@ -61,11 +62,17 @@ function render({ model, el, signal }) {
       input.input.max = n - 1;
       input.node.hidden = n === 1;
     }
-    stopKeys?.abort();
-    stopKeys = new AbortController();
-    listen(root, sliceKeys(data, actions), stopKeys.signal);
+    setKeys(data.keymap);
     arrange();
     root.dataset.ready = "1";
+  }
+
+  function setKeys(keymap) {
+    now.data.keymap = keymap;
+    stopKeys?.abort();
+    stopKeys = new AbortController();
+    listen(root, sliceKeys(now.data, actions), stopKeys.signal);
+    if (root.querySelector(".ck-help")) { actions.help(); actions.help(); root.focus({ preventScroll: true }); }
   }
 
   /** Lay the pictures out: one, signal and background side by side, or three planes. */

@@ -13,14 +13,14 @@ from cellkit.study import Study
 from cellkit.tables import UNSURE
 from cellkit.widgets.gallery import Gallery
 from cellkit.widgets.pictures import View, plane
-from cellkit.widgets.screen import Handler, Screen, answer_styles, front_end
+from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
 
 FROM_REGION = 40
-NOT_LABELS = {"ready", "view", "region", "gallery", "frame"}
+NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap"}
 TOOLS = ("look", "missed", "rectangle", "outline")
 
 
-class SlicePane(Screen):
+class SlicePane(LabelScreen):
     """The picture of a `SliceBrowser`: reads only the planes that it shows.
 
     Parameters
@@ -55,14 +55,13 @@ class SlicePane(Screen):
     ) -> None:
         if tool not in TOOLS:
             raise ValueError(f"A tool must be one of {', '.join(TOOLS)}; got {tool!r}. Choose one of them.")
-        self.study, self.name, self.who, self.frame, self.tool = study, image, who, frame, tool
-        self.on_sample = on_sample
+        self.name, self.frame, self.tool, self.on_sample = image, frame, tool, on_sample
         self.image = study.image(image)
         self.roles = [role for role in ROLES if role in self.image.roles]
         self.revision = 0
         self.candidates = study.candidates(image)
         self.points = image_points(study, image, frame=frame, candidates=self.candidates)
-        super().__init__()
+        super().__init__(study, who)
 
     @property
     def batch(self) -> str:
@@ -79,6 +78,7 @@ class SlicePane(Screen):
             "missed": self._missed,
             "region": self._region,
             "gallery": self._gallery,
+            "remap": self.remap,
             "undo": lambda _: self._step(annotate.undo, "Undone"),
             "redo": lambda _: self._step(annotate.redo, "Redone"),
         }
@@ -98,7 +98,7 @@ class SlicePane(Screen):
                 "classes": list(classes),
                 "answers": self._answers,
                 "styles": answer_styles(classes),
-                "keymap": list(annotate.keymap(classes).items()),
+                "keymap": self.keymap,
                 "judges": self.study.entry(self.name).role == "judge",
                 "tool": self.tool,
             }

@@ -266,3 +266,43 @@ def test_an_outline_of_clicked_corners_opens_a_sample_of_what_lies_inside(run, s
     assert 0 < gallery.locator(".ck-tile").count() <= 40
     record = next((study.folder / "batches").glob("*.json")).read_text()
     assert len(json.loads(record)["how"]["outline"]) == 3
+
+
+def test_a_long_queue_is_drawn_in_part_sorted_grouped_looked_at_closely_and_answered_by_other_keys(
+    run, study
+):
+    cells = (
+        OPEN.format(name=study.folder.name),
+        "from cellkit.annotate import sample\nqueue = sample(study, 300, by='random')",
+        "from cellkit.widgets import Gallery\nGallery(study, queue, who='ann')",
+    )
+    page = run("long.ipynb", *cells)
+    gallery = screen(page, "gallery")
+    tile = gallery.locator(".ck-tile")
+    expect(tile.first).to_have_attribute("data-index", "0")
+    assert tile.count() < 200, "tiles far out of view are not drawn"
+    gallery.focus()
+    page.keyboard.press("End")
+    expect(gallery).to_have_attribute("data-cursor", "299")
+    expect(gallery.locator('.ck-tile[data-index="299"]')).to_be_visible()
+    gallery.locator('[aria-label="order"]').select_option("p, highest first")
+    page.keyboard.press("Home")
+    first = int(gallery.get_attribute("data-cursor"))
+    gallery.locator('[aria-label="groups"]').select_option("called")
+    expect(gallery.locator(".ck-heading").first).to_contain_text("called cell")
+    page.keyboard.press("e")
+    expect(gallery.locator(".ck-grid")).to_be_hidden()
+    page.keyboard.press("c")
+    expect(gallery).to_have_attribute("data-rev", "1")
+    assert gallery.get_attribute("data-cursor") != str(first)
+    page.keyboard.press("Escape")
+    expect(gallery.locator(f'.ck-tile[data-index="{first}"]')).to_have_attribute("data-answer", "cell")
+    page.keyboard.press("?")
+    gallery.locator('[data-remap="artefact"]').click()
+    page.keyboard.press("k")
+    expect(gallery.locator('[data-remap="artefact"] kbd')).to_have_text("k")
+    page.keyboard.press("Escape")
+    gallery.focus()
+    page.keyboard.press("k")
+    expect(gallery).to_have_attribute("data-rev", "2")
+    assert open_study(study.folder).labels()["answer"].tolist() == ["cell", "artefact"]

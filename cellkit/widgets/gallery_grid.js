@@ -1,0 +1,136 @@
+const GAP = 6;
+const HEADING = 28;
+const BEYOND = 500; // pixels above and below the visible part in which tiles are drawn too
+
+/** Where every tile lies: rows in the order shown, under the headings of their groups. */
+function gridLayout(groups, width, wish) {
+  const columns = Math.max(1, Math.floor((width + GAP) / (wish + GAP)));
+  const size = (width - GAP * (columns - 1)) / columns;
+  const layout = { columns, size, order: [], tops: [], lefts: [], headings: [], height: 0 };
+  let top = 0;
+  for (const { name, rows } of groups) {
+    if (name) layout.headings.push({ name: `${name} · ${rows.length}`, top });
+    if (name) top += HEADING;
+    rows.forEach((row, i) => {
+      layout.order.push(row);
+      layout.tops.push(top + Math.floor(i / columns) * (size + GAP));
+      layout.lefts.push((i % columns) * (size + GAP));
+    });
+    top += Math.ceil(rows.length / columns) * (size + GAP);
+  }
+  return Object.assign(layout, { height: top, places: new Map(layout.order.map((row, place) => [row, place])) });
+}
+
+/** The first place whose tile begins at or below `y`; tops never fall. */
+function firstBelow(tops, y) {
+  let [low, high] = [0, tops.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (tops[middle] < y) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** A grid that holds any number of tiles and draws those in view; `tileOf(row)` makes one, `onview(rows)` hears which. */
+function tileGrid(box, tileOf, onview) {
+  const sheet = make("div", { class: "ck-sheet", role: "presentation" });
+  box.append(sheet);
+  let layout = gridLayout([], 1, 84);
+  let shown = "";
+  const tiles = new Map(); // of the rows that are drawn
+  const grid = {
+    tiles,
+    get columns() { return layout.columns; },
+    get order() { return layout.order; },
+    place: (row) => layout.places.get(row) ?? 0,
+    arrange(groups, wish) {
+      layout = gridLayout(groups, Math.max(1, box.clientWidth - 10), wish);
+      sheet.style.height = `${layout.height}px`;
+      shown = "";
+      grid.draw();
+    },
+    draw() {
+      const { tops, size, order } = layout;
+      const first = firstBelow(tops, box.scrollTop - BEYOND - size);
+      const stop = firstBelow(tops, box.scrollTop + Math.max(box.clientHeight, 300) + BEYOND);
+      const key = `${first} ${stop} ${size}`;
+      if (key === shown) return;
+      shown = key;
+      const rows = order.slice(first, stop);
+      const kept = new Set(rows);
+      for (const row of tiles.keys()) if (!kept.has(row)) tiles.delete(row);
+      rows.forEach((row, i) => {
+        if (!tiles.has(row)) tiles.set(row, tileOf(row));
+        const { style } = tiles.get(row);
+        Object.assign(style, { left: `${layout.lefts[first + i]}px`, top: `${tops[first + i]}px`, width: `${size}px`, height: `${size}px` });
+      });
+      const headings = layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name));
+      sheet.replaceChildren(...headings, ...rows.map((row) => tiles.get(row)));
+      onview(rows);
+    },
+    /** The rows whose tiles touch a rectangle of the box. */
+    touched({ left, top, width, height }) {
+      const { tops, lefts, size, order } = layout;
+      const found = [];
+      const edge = 5; // of the box's padding
+      for (let i = firstBelow(tops, top - edge - size); i < order.length && tops[i] < top - edge + height; i += 1) {
+        if (lefts[i] < left - edge + width && lefts[i] + size > left - edge) found.push(order[i]);
+      }
+      return found;
+    },
+    reveal(row) {
+      const top = layout.tops[grid.place(row)] ?? 0;
+      if (top < box.scrollTop) box.scrollTop = top - HEADING;
+      const below = top + layout.size + 12 - box.clientHeight;
+      if (below > box.scrollTop) box.scrollTop = below;
+      grid.draw();
+    },
+  };
+  return grid;
+}
+
+/** Show on a tile its answer, and whether it is chosen and looked at; nothing is touched that is as it was. */
+function dressTile(tile, { row, answer, style, chosen, here }) {
+  const look = `${answer} ${chosen} ${here}`;
+  if (tile.look === look) return;
+  tile.look = look;
+  tile.classList.toggle("ck-chosen", chosen);
+  tile.classList.toggle("ck-cursor", here);
+  tile.dataset.answer = answer;
+  tile.style.setProperty("--ck-answer", style?.color ?? "transparent");
+  tile.lastChild.textContent = style?.letter ?? "";
+  tile.setAttribute("aria-selected", chosen);
+  tile.setAttribute("aria-label", `candidate ${row + 1}, ${answer || "open"}`);
+}
+
+const ORDERS = { "as drawn": null, "p, highest first": (row) => -row.p, "p, lowest first": (row) => row.p, "least sure first": (row) => Math.abs(row.p - 0.5) };
+
+/** The rows in the order and the groups that a person wants; both stay as they are while labels change. */
+function groupRows({ rows, classes, styles }, answers, { order, group }) {
+  const by = ORDERS[order];
+  const sorted = rows.map((_, row) => row);
+  if (by) sorted.sort((a, b) => by(rows[a]) - by(rows[b]) || a - b);
+  const name = {
+    none: () => "", image: (row) => rows[row].image, category: (row) => rows[row].category || "no category",
+    called: (row) => (rows[row].p == null ? "not called" : `called ${classes[rows[row].called ? 0 : 1]}`),
+    answer: (row) => answers[row] || "open",
+  }[group];
+  const groups = new Map(group === "answer" ? ["", ...Object.keys(styles)].map((answer) => [answer || "open", []]) : []);
+  for (const row of sorted) {
+    if (!groups.has(name(row))) groups.set(name(row), []);
+    groups.get(name(row)).push(row);
+  }
+  return [...groups].filter(([, found]) => found.length).map(([title, found]) => ({ name: title, rows: found }));
+}
+
+/** Which ways to order and group make sense for these rows. */
+function orderChoices({ rows, blind, ordered }) {
+  if (blind || ordered) return { orders: ["as drawn"], groups: ["none"] };
+  const called = rows.some((row) => row.p != null);
+  const many = (name) => new Set(rows.map((row) => row[name] ?? "")).size > 1;
+  return {
+    orders: called ? Object.keys(ORDERS) : ["as drawn"],
+    groups: ["none", "answer", called && "called", many("image") && "image", many("category") && "category"].filter(Boolean),
+  };
+}
