@@ -76,7 +76,7 @@ function keyChoices({ keymap, styles }, model) {
       if (event.key.length !== 1 || shown.textContent !== "press a letter") return;
       event.preventDefault();
       event.stopPropagation();
-      model.send({ op: "remap", key: event.key.toLowerCase(), answer });
+      post(model, { op: "remap", key: event.key.toLowerCase(), answer });
     });
     return choice;
   });
@@ -99,6 +99,16 @@ function keyName(event) {
   const plain = digit && !event.shiftKey ? digit[2] : event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const shift = event.shiftKey && (plain.length > 1 || /[a-z]/.test(plain)) ? "Shift+" : "";
   return (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + shift + plain;
+}
+
+/** Send a message; false if the kernel is gone. */
+function post(model, message) {
+  try {
+    model.send(message);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Run what a key stands for; keys of the screen never reach the notebook. */

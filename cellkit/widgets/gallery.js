@@ -44,7 +44,7 @@ function render({ model, el, signal }) {
       fail("");
       adopt(message);
       clearTimeout(timers.settled);
-        timers.settled = setTimeout(() => model.send({ op: "settled" }), SETTLED_MS);
+        timers.settled = setTimeout(() => post(model, { op: "settled" }), SETTLED_MS);
     }
     if (message.op === "keys") setKeys(message.keymap);
     if (message.op === "error") {
@@ -99,7 +99,7 @@ function render({ model, el, signal }) {
     pending.push(rows);
     clearTimeout(timers.late);
     timers.late = setTimeout(showSaved, LATE_MS, true);
-    try { model.send(message); } catch (error) { pending = []; fail(`Not saved: ${error.message}`); }
+    if (!post(model, message)) fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.");
     showSaved();
   }
 
@@ -277,8 +277,7 @@ function render({ model, el, signal }) {
     if (!fresh.length) return;
     fresh.forEach((row) => asked.add(row));
     fetching += 1;
-    model.send({ op: "crops", rows: fresh });
-    ask();
+    if (post(model, { op: "crops", rows: fresh })) ask();
   }
 
   box.addEventListener("pointerdown", drag, { signal });

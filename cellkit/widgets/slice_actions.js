@@ -30,8 +30,8 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
 
   function tell(message) {
     if (now.data.judges) return fail(`${now.data.name} judges: its labels come from the audit only.`);
-    now.saved = "saving";
-    model.send(message);
+    now.saved = post(model, message) ? "saving" : "failed";
+    if (now.saved === "failed") fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.");
     show();
   }
 
@@ -57,7 +57,7 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
       const next = clamp(to, now.data.frames);
       if (next === now.frame) return;
       Object.assign(now, { frame: next, selected: null });
-      model.send({ op: "frame", frame: next });
+      post(model, { op: "frame", frame: next });
       show();
     },
     tool(name) { now.tool = name; now.corners = []; show(); },
@@ -94,7 +94,7 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
       const middle = now.selected === null ? null : points.at(now.selected);
       const away = (i) => (middle ? [0, 1, 2].reduce((sum, axis) => sum + ((points.at(i)[axis] - middle[axis]) * sizeOf(axis)) ** 2, 0) : i);
       const rows = inView().filter((i) => i === now.selected || !points.answer[i]).sort((a, b) => away(a) - away(b)).slice(0, 40);
-      if (rows.length) model.send({ op: "gallery", rows });
+      if (rows.length) post(model, { op: "gallery", rows });
       else say("No candidate without a label is in view");
     },
     close() {

@@ -9,8 +9,7 @@ function planeShelf(model, onarrival) {
   const wishes = new Map();
   const keyOf = (request) => JSON.stringify(request);
   function send(request, key) {
-    underway.add(key);
-    model.send({ op: "view", ...request, key });
+    if (post(model, { op: "view", ...request, key })) underway.add(key);
   }
   function pump() {
     for (const name of [...wishes.keys()].sort()) {
