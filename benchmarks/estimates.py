@@ -2,32 +2,43 @@
 
     python benchmarks/estimates.py [--only T1 T3] [--repeats 2000]
 
-Prints for each target what is asked and what was measured. All seeds are fixed.
+Prints for each target what is asked and what was measured. All seeds are fixed. T8 to T10 are about training:
+`tests/test_fit.py`, `tests/test_retrain.py` and `tests/test_ledger.py` hold them.
 """
 
 import argparse
 import time
 
 import numpy as np
+import sampling
 import simulated as sim
+from scipy.special import expit, logit
 
 from cellkit.estimates import (
     Interval,
     add_intervals,
     adjusted_share,
+    audit_design,
+    calibration_error,
     canary,
     check_probabilities,
+    confusion,
     detector_recall,
     draw_boxes,
+    horvitz_thompson,
+    mcnemar,
+    metric_differences,
     missed_total,
     out_of_fold,
     powered_share,
     ratio_total,
+    reliability,
     stratified_share,
     stratified_total,
     suspect_labels,
     wilson,
 )
+from cellkit.networks.calibration import calibrate
 
 Trials = dict[str, list[tuple[Interval, float]]]
 
@@ -195,7 +206,124 @@ def t5(repeats: int) -> None:
         )
 
 
-TARGETS = {"T1": t1_t2, "T2": t1_t2, "T3": t3, "T4": t4, "T5": t5}
+def calibration_trials(labels: int, *, repeats: int, seed: int = 0) -> dict[str, float]:
+    """Return how often logits that are twice too large, plus 1, pass on 500 answers before and after."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        y = rng.random(labels + 500) < 0.3
+        right = sim.APART * sim.scores(y, rng) + logit(0.3)
+        logits, told = 2 * right + 1, np.arange(len(y)) < labels
+        slope, offset = calibrate(logits[told], y[told])
+        weight = np.ones(500)
+        before = calibration_error(y[~told], expit(logits[~told]), weight)
+        after = calibration_error(y[~told], expit(slope * logits[~told] + offset), weight)
+        found.append((before.passes, after.passes, before.value, after.value, slope))
+    names = ("passes before", "passes after", "error before", "error after", "slope")
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def t6(repeats: int) -> None:
+    """Recalibration, and the prevalence after balanced training."""
+    print("T6 asked: calibration error below its own 95 % null after recalibration with 500 labels")
+    for labels in (200, 500, 1000):
+        found = calibration_trials(labels, repeats=max(20, repeats // 10))
+        print(f"  {labels} labels: " + ", ".join(f"{name} {x:.3f}" for name, x in found.items()), flush=True)
+    rng, inside, naive = np.random.default_rng(0), [], []
+    for _ in range(max(20, repeats // 10)):
+        y, p, q = sim.populate(sim.World(0.05), rng)
+        rows, design, _ = sim.audit(q, 400, rng)
+        count = stratified_total(y[rows], design)
+        inside.append(count.low <= q.sum() <= count.high)
+        naive.append(count.low <= (p > 0.5).sum() <= count.high)
+    print(
+        f"  5 % cells after balanced training: the sum of corrected p lies in the audit's interval "
+        f"{np.mean(inside):.2f}, the number called {np.mean(naive):.2f}"
+    )
+
+
+def paired_trials(cells: float, n: int, alike: float, *, repeats: int, seed: int = 0) -> dict[str, float]:
+    """Return how often two equally good networks are told apart at a level of 5 %."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(repeats):
+        y, first, second, design = sim.equal_networks(cells, n, rng, alike=alike)
+        f1 = metric_differences(y, first, second, design)["F1"]
+        found.append(
+            (
+                f1.low > 0 or f1.high < 0,
+                mcnemar(first == y, second == y, design).probability < 0.05,
+                mcnemar(first == y, second == y).probability < 0.05,
+            )
+        )
+    names = ("F1 interval", "weighted test", "exact test without weights")
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def paired(repeats: int) -> None:
+    """Tell equally good networks apart no more often than the level says."""
+    print("paired asked: 5 % +- 1.5 % of equally good networks are told apart")
+    for cells, n, alike in [
+        (0.02, 400, 0.5),
+        (0.1, 400, 0.5),
+        (0.3, 400, 0.5),
+        (0.3, 400, 0.9),
+        (0.3, 200, 0.5),
+    ]:
+        found = paired_trials(cells, n, alike, repeats=repeats)
+        said_of = ", ".join(f"{name} {x:.3f}" for name, x in found.items())
+        print(f"  {cells:.0%} cells, {n} answers, {alike:.0%} alike: {said_of}", flush=True)
+
+
+def t7(repeats: int) -> None:
+    """Mixed batches against random ones, on made-up populations; see `sampling.py` for real volumes."""
+    seeds, worlds = max(2, repeats // 100), 3
+    print(f"T7 asked: 95 % of the full F1 with half of random's labels; never > 1 point below; {seeds} seeds")
+    for world in range(worlds):
+        table, _ = sampling.compare(sampling.made_up(np.random.default_rng(world)), seeds)
+        of = table.set_index("strategy")
+        needed = ", ".join(
+            f"{share}: random {of[share]['random']:.0f}, mixed {of[share]['mixed']:.0f}"
+            for share in ("95%", "98%")
+        )
+        gain, worst = of["gain"]["mixed"], of["worst"]["mixed"]
+        print(
+            f"  population {world}: labels to {needed}; mixed above random by {gain:+.3f} F1 on average, "
+            f"{worst:+.3f} at worst",
+            flush=True,
+        )
+
+
+def t11(repeats: int) -> None:
+    """No estimator takes a label without its probability."""
+    print("T11 asked: no estimator accepts a label without the probability of having been drawn")
+    weight, y = np.array([10.0, np.nan, 10.0]), np.array([True, False, True])
+    refused = 0
+    attempts = [
+        lambda: audit_design(np.zeros(3), weight),
+        lambda: horvitz_thompson(y, weight),
+        lambda: calibration_error(y, y, weight),
+        lambda: reliability(y, y, weight),
+        lambda: confusion(y, y, weight),
+        lambda: missed_total(y, 1 / weight),
+    ]
+    for attempt in attempts:
+        try:
+            attempt()
+        except ValueError:
+            refused += 1
+    print(f"  refused {refused} of {len(attempts)}; all others take a design, which only these weights make")
+
+
+TARGETS = {
+    "T1": t1_t2,
+    "T2": t1_t2,
+    "T3": t3,
+    "T4": t4,
+    "T5": t5,
+    "T6": t6,
+    "T7": t7,
+    "paired": paired,
+    "T11": t11,
+}
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ large as they should be ("over-confident"). `q` is `p` corrected for the prevale
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, ndtri
+from scipy.special import expit, logit, ndtri
 
 from cellkit.estimates import Design, Rates, changed_prevalence
 from cellkit.strata import allocate, steps_of
@@ -79,6 +79,30 @@ def audit(
         chosen.append(rng.choice(left, places - taken[h], replace=False))
     rows = np.concatenate(chosen)
     return rows, Design(stratum[rows], sizes.astype("float64")), stratum
+
+
+class Pair(NamedTuple):
+    """An audit drawn by one network's probabilities: answers, both networks' calls, and the design."""
+
+    y: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    design: Design
+
+
+def equal_networks(cells: float, n: int, rng: np.random.Generator, *, alike: float = 0.5) -> Pair:
+    """Return an audit of two networks that err equally often and share this part of what misleads them."""
+    y = rng.random(20_000) < cells
+    shared = rng.normal(size=len(y))
+    seen = [
+        np.where(y, APART / 2, -APART / 2)
+        + np.sqrt(alike) * shared
+        + np.sqrt(1 - alike) * rng.normal(size=len(y))
+        for _ in range(2)
+    ]
+    prior = logit(cells) / APART
+    rows, design, _ = audit(expit(APART * (seen[0] + prior)), n, rng)
+    return Pair(y[rows], seen[0][rows] > -prior, seen[1][rows] > -prior, design)
 
 
 class Boxes(NamedTuple):

@@ -226,20 +226,10 @@ def test_mcnemar_is_the_binomial_test_of_the_places_on_which_one_is_right():
     assert mcnemar(first, first).probability == 1
 
 
-def equal_networks(rng, cells, n):
-    """Two networks that err equally often, on an audit drawn by the first one's probabilities."""
-    y = rng.random(20_000) < cells
-    base, shared = np.where(y, 1.75, -1.75), rng.normal(size=len(y))
-    scores = [base + (shared + rng.normal(size=len(y))) * np.sqrt(0.5) for _ in range(2)]
-    q = expit(3.5 * scores[0] + np.log(cells / (1 - cells)))
-    rows, design, _ = sim.audit(q, n, rng)
-    return y[rows], scores[0][rows] > 0.3, scores[1][rows] > 0.3, design
-
-
 def test_two_equally_good_networks_are_told_apart_one_time_in_twenty():
     rng, test, unweighted, f1 = np.random.default_rng(9), [], [], []
     for _ in range(250):
-        y, first, second, design = equal_networks(rng, 0.3, 300)
+        y, first, second, design = sim.equal_networks(0.3, 300, rng)
         test.append(mcnemar(first == y, second == y, design).probability < 0.05)
         unweighted.append(mcnemar(first == y, second == y).probability < 0.05)
         difference = metric_differences(y, first, second, design)["F1"]

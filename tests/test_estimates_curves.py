@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from estimates import calibration_trials
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss
 
@@ -72,3 +73,9 @@ def test_whole_animals_are_drawn_again_where_there_are_three():
     assert others.half_width > 3 * these.half_width
     assert drawn_again(share, design, animals=np.repeat(["a", "b"], 150)) == these, "two are too few"
     assert drawn_again(share, design, seed=0) == these, "same seed, same interval"
+
+
+def test_a_refit_on_500_labels_brings_the_calibration_error_below_its_own_null():
+    found = calibration_trials(500, repeats=20)
+    assert found["passes after"] >= 0.75
+    assert found["passes before"] <= 0.1, "control: logits twice too large are caught"

@@ -11,7 +11,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["tiffs"],
     ["files", "intensities"],
     ["blobs"],
-    ["ranking", "learning", "disk", "cubes", "augment", "match", "estimates", "strata"],
+    ["ranking", "diversity", "learning", "disk", "cubes", "augment", "match", "estimates", "strata"],
     ["settings", "stacks"],
     ["images", "ledger"],
     ["holdings", "sweep"],
