@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from scipy.ndimage import label
 
-from cellkit.plateaus import Pieces, find_pieces
 from cellkit.smoothing import Box, Count, Room, Sides, cell_means, reach, smooth, smoothing_steps
 from cellkit.tables import ZYX
 
@@ -58,9 +57,7 @@ class Blobs(NamedTuple):
 
     `centre` (n, 3) in voxels of the image; `height` (n,) above the surroundings in grey values; `roundness`
     (n,) from 0, a line or an edge, to 1; `shoulder` (n,) bool; `diameter_um` (n,); `noise` (z, y, x), the
-    mean size of the height in each noise cell, in grey values; `span` (2,), least and greatest grey value;
-    `piece` (n,), number of the piece of a plateau that the blob lies on, 0 for none; `level, sums, rim` as of
-    `plateaus.Pieces`.
+    mean size of the height in each noise cell, in grey values; `span` (2,), least and greatest grey value.
     """
 
     centre: np.ndarray
@@ -70,15 +67,6 @@ class Blobs(NamedTuple):
     diameter_um: np.ndarray
     noise: np.ndarray
     span: np.ndarray
-    piece: np.ndarray
-    level: np.ndarray
-    sums: np.ndarray
-    rim: np.ndarray
-
-    @property
-    def pieces(self) -> Pieces:
-        """The pieces of plateaus in the block."""
-        return Pieces(self.level, self.sums, self.rim)
 
 
 def working_grid(image_shape: Count, voxel_um: ZYX, diameter_um: float) -> Grid:
@@ -140,17 +128,11 @@ def find_blobs(values: np.ndarray, grid: Grid, start: Count, room: Room) -> Blob
     peak = height[tuple(place.T)]
     kept = peak > 1e-5 * np.abs(inner[tuple(place.T)])
     place, shoulder, peak = place[kept], shoulder[kept], peak[kept]
-    level, equal = _brightest(values, place)
-    flat = equal >= PLATEAU_VOXELS
-    shift = _to_tops(height, place)
-    shift[flat] = _to_plateaus(values, place[flat], shift[flat], level[flat], grid)
+    shift = _to_plateaus(values, place, _to_tops(height, place), grid)
     roundness, diameter_um = _shapes(inner, place + np.rint(shift).astype(np.int64), grid)
     centre = ((place + start - grid.margin) + shift + 0.5) * grid.binning - 0.5
     centre = np.clip(centre, 0, np.subtract(grid.image_shape, 1))
-    pieces, numbers = find_pieces(values, core, start, grid.shape)
-    on = np.zeros(len(place), np.int32)
-    on[level == pieces.level] = numbers.at(place[level == pieces.level])
-    return Blobs(centre, peak, roundness, shoulder, diameter_um.astype(np.float32), noise, span, on, *pieces)
+    return Blobs(centre, peak, roundness, shoulder, diameter_um.astype(np.float32), noise, span)
 
 
 def _core(shape: Count, grid: Grid, start: Count) -> Box:
@@ -223,20 +205,13 @@ def _to_tops(height: np.ndarray, place: np.ndarray) -> np.ndarray:
     return shift
 
 
-def _brightest(values: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the greatest value of the 3 x 3 around each place in its plane, and how many have it."""
+def _to_plateaus(values: np.ndarray, place: np.ndarray, shift: np.ndarray, grid: Grid) -> np.ndarray:
+    """Return `shift`, or the way to the middle of the plateau that a place lies on, as in saturated cells."""
     near = _Around(values, place)
-    around = np.stack([near(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
-    level = around.max(axis=0)
-    return level, (around == level).sum(axis=0)
-
-
-def _to_plateaus(
-    values: np.ndarray, place: np.ndarray, shift: np.ndarray, level: np.ndarray, grid: Grid
-) -> np.ndarray:
-    """Return `shift`, or the way to the middle of the plateau of `level` that a place lies on."""
+    block = np.stack([near(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    level = block.max(axis=0)
     window = np.asarray(grid.within(PLATEAU))
-    for row in range(len(place)):
+    for row in np.flatnonzero((block == level).sum(axis=0) >= PLATEAU_VOXELS):
         box = tuple(slice(p - w, p + w + 1) for p, w in zip(place[row], window, strict=True))
         regions, _ = label(values[box] == level[row], np.ones((3, 3, 3)))
         inside = np.argwhere(regions) - window

@@ -9,6 +9,11 @@ from typing import NoReturn
 
 from cellkit import __version__
 
+TAKEN = (
+    "a bundle of `cellkit pack`, or of cellfinder a training.yaml or its folder, points (.xml, .yml, .csv; "
+    "with --image), or a network (.keras, .h5)"
+)
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line on stderr and exit code 2."""
@@ -89,6 +94,29 @@ def _add_study_commands(commands: argparse._SubParsersAction) -> None:
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, metavar="STUDY")
         command.set_defaults(run=run)
+    _add_exchange(commands)
+
+
+def _add_exchange(commands: argparse._SubParsersAction) -> None:
+    pack = commands.add_parser("pack", help="a study's labels with their cubes -> one file to pass on")
+    pack.add_argument("study", type=Path, metavar="STUDY")
+    pack.add_argument("--out", type=Path, required=True, metavar="FILE.zip")
+    for about in ("description", "licence", "contact"):
+        pack.add_argument(f"--{about}", default="", metavar="TEXT")
+    pack.set_defaults(run=_pack)
+    take = commands.add_parser("import", help="labels or a network of others -> a study")
+    take.add_argument("study", type=Path, metavar="STUDY")
+    take.add_argument("file", type=Path, metavar="FILE", help=TAKEN)
+    take.add_argument("--image", metavar="NAME", help="the study's image that the labels are of")
+    take.add_argument("--name", help="what the pool or the network is to be called")
+    take.add_argument("--who", default="cellfinder", help="whose labels they are, with --image")
+    take.add_argument("--diameter-um", type=float, metavar="D", help="of cells in a training folder")
+    take.add_argument("--background", default="background", help='"signal" for a network trained so')
+    take.set_defaults(run=_import)
+    give = commands.add_parser("export", help="a study's labels -> training folders of cellfinder")
+    give.add_argument("study", type=Path, metavar="STUDY")
+    give.add_argument("--out", type=Path, required=True, metavar="DIR")
+    give.set_defaults(run=_export)
 
 
 def _tour(options: argparse.Namespace) -> None:
@@ -151,11 +179,12 @@ def _classify(options: argparse.Namespace) -> None:
 
 def _retrain(options: argparse.Namespace) -> None:
     from cellkit.detect import classify
+    from cellkit.exchange import pools_of
     from cellkit.retrain import retrain
     from cellkit.study import open_study
 
     study = open_study(options.study)
-    network = retrain(study, on_epoch=_say_epoch)
+    network = retrain(study, pools=pools_of(study), on_epoch=_say_epoch)
     classify(study, network.card.name)
     print(f"{network.card.name} in {study.network_folder(network.card.name)}")
 
@@ -170,3 +199,38 @@ def _reassess(options: argparse.Namespace) -> None:
     from cellkit.study import open_study
 
     print(write_report(open_study(options.study)))
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from cellkit.exchange import pack
+    from cellkit.study import open_study
+
+    about = {name: getattr(options, name) for name in ("description", "licence", "contact")}
+    print(pack(open_study(options.study), options.out, **about))
+
+
+def _import(options: argparse.Namespace) -> None:
+    from cellkit.exchange import import_labels, import_pool
+    from cellkit.study import open_study
+
+    study, file = open_study(options.study), options.file
+    if file.suffix in (".keras", ".h5"):
+        from cellkit.networks.cellfinder import import_cellfinder
+
+        folder, background = study.folder / "networks", options.background
+        print(import_cellfinder(file, folder, name=options.name, background=background))
+    elif options.image:
+        added = import_labels(study, file, options.image, who=options.who)
+        print(f"{added} labels of {options.image} added as those of {options.who}")
+    elif file.is_dir() or file.suffix == ".zip" or file.name == "training.yaml":
+        print(import_pool(study, file, diameter_um=options.diameter_um, name=options.name))
+    else:
+        raise ValueError(f"Points need the image that they are of; got {file} alone. Name it with --image.")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from cellkit.exchange import export_training
+    from cellkit.study import open_study
+
+    for path in export_training(open_study(options.study), options.out):
+        print(path)

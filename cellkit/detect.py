@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cellkit.networks.store import Network
     from cellkit.study import Study
 
-METHOD = 2
+METHOD = 1
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ def find_candidates(
     DataFrame
         `image, frame, z, y, x, score, diameter_um`, strongest first; `z, y, x` in voxels. `score` is the
         height above the surroundings in standard deviations of the background, less for lines and edges.
-        A saturated region, at the brightest value of the image, is one candidate however wide it is.
 
     Raises
     ------
@@ -105,8 +104,7 @@ def find_candidates(
                 "Is it the right channel?"
             )
         least, apart = settings.min_score, settings.min_distance
-        blobs, noise, on = swept.blobs, image_noise(swept.noise), swept.plateaus
-        found = strongest(blobs, noise, grid, plateaus=on, least=least, apart=apart)
+        found = strongest(swept.blobs, image_noise(swept.noise), grid, least=least, apart=apart)
     return found.assign(image=image.name, frame=frame)[list(CANDIDATE_COLUMNS)].astype(CANDIDATE_COLUMNS)
 
 

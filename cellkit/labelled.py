@@ -81,7 +81,7 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Lab
             f"Retraining needs a network that sees cubes as cellkit cuts them; {card.name} comes from "
             "another program. Start from a supplied one, and compare the two on one audit."
         )
-    places = _training_places(study)
+    places = training_places(study)
     targets = _targets(study, places)
     if len(places) == 0 or targets.min() == targets.max():
         counts = [int(targets.sum()), int((1 - targets).sum())]
@@ -106,20 +106,20 @@ def _pooled(study: Study, pool: Study | Pool | TrainingSet, card: NetworkCard) -
     if isinstance(pool, TrainingSet):
         return pool
     task, images = (
-        (pool.settings.task, _images(pool)) if isinstance(pool, Study) else (pool.task, pool.images)
+        (pool.settings.task, image_files(pool)) if isinstance(pool, Study) else (pool.task, pool.images)
     )
     if task != study.settings.task:
         raise ValueError(
             f"Labels are pooled with those of the same task, {study.settings.task}; {_name(pool)} is for "
             f"{task}. Leave it out."
         )
-    twice = sorted({images[key] for key in images.keys() & _images(study).keys()})
+    twice = sorted({images[key] for key in images.keys() & image_files(study).keys()})
     if twice:
         raise ValueError(
             "A pool may have no image of the study that it is pooled with: it could teach what an audit "
             f"measures; {_name(pool)} has {', '.join(twice)}. Copy its label files into the study instead."
         )
-    places = _training_places(pool) if isinstance(pool, Study) else pool
+    places = training_places(pool) if isinstance(pool, Study) else pool
     if len(places) == 0:
         raise ValueError(f"A pool needs labels that may train; {_name(pool)} has none. Leave it out.")
     if isinstance(places, Pool):
@@ -136,7 +136,7 @@ def _name(pool: Study | Pool | TrainingSet) -> str:
     return pool.name if isinstance(pool, Pool) else "training set"
 
 
-def _images(study: Study) -> dict[str, str]:
+def image_files(study: Study) -> dict[str, str]:
     """Return the names of a study's images by the content of their files."""
     return {
         fingerprint(file): entry.name for entry in study.settings.images for file in entry.files(study.folder)
@@ -147,7 +147,8 @@ def _targets(study: Study, places: pd.DataFrame) -> np.ndarray:
     return (places["answer"] == study.settings.classes[0]).to_numpy(np.float32)
 
 
-def _training_places(study: Study) -> pd.DataFrame:
+def training_places(study: Study) -> pd.DataFrame:
+    """Return the labels that may train, with `z, y, x` in voxels and `animal`; barred ones are left out."""
     labels = study.training_labels()
     voxel = np.array([study.voxel_um[name] for name in labels["image"]]).reshape(-1, 3)
     labels[["z", "y", "x"]] = labels[["z_um", "y_um", "x_um"]].to_numpy() / voxel

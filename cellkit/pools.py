@@ -29,12 +29,15 @@ class Pool:
     images : dict of str to str
         The names of their images by the fingerprint of their files, where it is known: so that no label comes
         back to the study that it is of.
+    about : dict of str to str
+        Licence, description and the like, as the laboratory wrote them.
     """
 
     name: str
     task: str
     stacks: tuple[LabelledStack, ...]
     images: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of labels."""
@@ -50,7 +53,9 @@ class Pool:
     def training_set(self, geometry: CubeGeometry) -> TrainingSet:
         """Return the labels with cubes as a network of this geometry sees them; groups are animals."""
         cubes = [stack.cut(geometry) for stack in self.stacks]
-        groups = [np.full(len(stack.targets), stack.name, dtype=object) for stack in self.stacks]
+        groups = [
+            np.full(len(stack.targets), stack.animal or stack.name, dtype=object) for stack in self.stacks
+        ]
         targets = np.concatenate([stack.targets for stack in self.stacks]).astype(np.float32)
         return TrainingSet(
             np.concatenate(cubes), targets, np.ones(len(targets), np.float32), np.concatenate(groups)

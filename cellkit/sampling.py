@@ -35,7 +35,7 @@ def category_names(classes: tuple[str, str]) -> tuple[str, str, str, str]:
     return f"correct {positive}", f"correct {negative}", f"missed {positive}", f"false {positive}"
 
 
-def barred(study: Study, candidates: pd.DataFrame) -> np.ndarray:
+def barred(study: Study, candidates: pd.DataFrame, *, cube: CubeGeometry | None = None) -> np.ndarray:
     """Say which candidates an audit keeps out of training: audited ones and those whose cubes overlap one.
 
     Parameters
@@ -44,6 +44,8 @@ def barred(study: Study, candidates: pd.DataFrame) -> np.ndarray:
         The places of its audits, and its labels of origin "audit", are what bars.
     candidates : DataFrame
         Columns `image, frame, z, y, x`, in voxels.
+    cube : CubeGeometry, optional
+        What the network that is to be trained sees; cellkit's own without it.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def barred(study: Study, candidates: pd.DataFrame) -> np.ndarray:
     audits = [add_micrometres(study, study.audit(name)[0]) for name in study.audits()]
     labels = study.labels()
     places = pd.concat([*audits, labels[labels["origin"] == "audit"]])
-    side_um = np.asarray(CubeGeometry().extent) * study.settings.diameter_um
+    side_um = np.asarray((cube or CubeGeometry()).sides_um(study.settings.diameter_um))
     return near(add_micrometres(study, candidates), places, side_um, norm=np.inf)
 
 

@@ -6,8 +6,10 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.lib.stride_tricks import sliding_window_view
 
-from cellkit.cubes import CubeGeometry, cut_cubes
+from cellkit.blocks import Readable, Windows, read_block
+from cellkit.cubes import ROLES, CubeGeometry, cut_cubes
 from cellkit.intensities import Intensities, measure_intensities
 from cellkit.tables import ZYX
 
@@ -62,6 +64,54 @@ class CubeStack:
         return np.asarray(self.channels[role][frame])[box]
 
 
+def cut_stack(
+    image: Readable, places: pd.DataFrame, *, geometry: CubeGeometry, diameter_um: float
+) -> tuple[CubeStack, np.ndarray]:
+    """Cut the part of an image around each place, as it is, so that any cube can be cut from it later.
+
+    Where the image's voxels are finer than the steps of the geometry's cubes, whole numbers of them are
+    averaged first, as `cubes.cut_cubes` does.
+
+    Parameters
+    ----------
+    image : Image
+    places : DataFrame
+        Columns `frame, z, y, x`, in voxels.
+    geometry : CubeGeometry
+        Of the largest cubes that are to be cut, in diameters.
+    diameter_um : float
+        Diameter of a cell, in µm.
+
+    Returns
+    -------
+    tuple of CubeStack and ndarray, shape (n, 3)
+        The parts, and where in each its place lies: voxels along z, y, x.
+    """
+    axes = geometry.samples(image, diameter_um)
+    at = places[["z", "y", "x"]].to_numpy("float64")
+    windows = Windows(
+        starts=np.stack([axis.starts(at[:, k]) for k, axis in enumerate(axes)], axis=1),
+        taps=np.array([axis.taps for axis in axes]),
+        pools=np.array([axis.pool for axis in axes]),
+        chunk=image.chunk,
+    )
+    roles = [role for role in ROLES if role in image.roles]
+    parts = {role: np.empty(0) for role in roles}
+    for frame, rows in places.reset_index(drop=True).groupby("frame").indices.items():
+        for group in windows.groups(rows):
+            corners = windows.span(group)
+            first = tuple((windows.starts[group] - corners[0]).T)
+            for role in roles:
+                block = read_block(image, role, int(str(frame)), corners=corners, pools=windows.pools)
+                if len(parts[role]) == 0:
+                    parts[role] = np.empty((len(at), *windows.taps), block.dtype)
+                parts[role][group] = sliding_window_view(block, tuple(windows.taps))[first]
+    z, y, x = (float(um) for um in np.multiply(image.voxel_um, windows.pools))
+    sides = (int(windows.taps[0]), int(windows.taps[1]), int(windows.taps[2]))
+    centres = (at + 0.5) / windows.pools - 0.5 - windows.starts
+    return CubeStack(parts, sides, (z, y, x)), centres
+
+
 @dataclass(frozen=True)
 class LabelledStack:
     """Labels of one image with their cubes.
@@ -69,7 +119,7 @@ class LabelledStack:
     Attributes
     ----------
     name : str
-        Whose labels: animal and image.
+        Of the image.
     cubes : CubeStack
     centres : ndarray, shape (n, 3)
         Where the place lies in each cube: voxels along z, y, x.
@@ -79,6 +129,8 @@ class LabelledStack:
         Diameter of a cell, in µm.
     intensities : dict of str to Intensities, optional
         For each channel, of the image; measured from the cubes where nobody knows the image.
+    animal : str
+        Of which they are; its name where it is not given.
     """
 
     name: str
@@ -87,20 +139,23 @@ class LabelledStack:
     targets: np.ndarray
     diameter_um: float
     intensities: Mapping[str, Intensities] | None = None
+    animal: str = ""
+
+    def measured(self) -> dict[str, Intensities]:
+        """Return the intensities of each channel, measured from the cubes if they are not known."""
+        known = self.intensities or {role: measure_intensities(self.cubes, role) for role in self.cubes.roles}
+        return dict(known)
 
     def cut(self, geometry: CubeGeometry) -> np.ndarray:
         """Return the cubes as a network of this geometry sees them, float32 (n, z, y, x, 3).
 
         Where a network's cube reaches farther than the cubes do, their edge is repeated.
         """
-        intensities = self.intensities or {
-            role: measure_intensities(self.cubes, role) for role in self.cubes.roles
-        }
         places = pd.DataFrame(self.centres, columns=["z", "y", "x"])
         return cut_cubes(
             self.cubes,
             places.assign(frame=np.arange(len(places))),
-            intensities=intensities,
+            intensities=self.measured(),
             diameter_um=self.diameter_um,
             geometry=geometry,
         )

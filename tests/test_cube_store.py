@@ -186,7 +186,7 @@ def test_a_pool_of_stacks_teaches_but_not_with_an_image_of_the_study(studies):
     study, other = studies
     tell(study)
     targets = np.array([1, 0])
-    stack = SimpleNamespace(name="m1", targets=targets, cut=lambda cube: np.ones((2, *cube.shape, 3)))
+    stack = SimpleNamespace(animal="m1", targets=targets, cut=lambda cube: np.ones((2, *cube.shape, 3)))
     pool = Pool("bundle", "cell", (stack,))
     labelled = gather(study, CARD, [pool])
     assert labelled.sources == ("bundle",) and labelled.pools[0].targets.tolist() == [1, 0]

@@ -14,6 +14,7 @@ from cellkit.detect import detect
 from cellkit.formats.cellfinder_training import write_training
 from cellkit.images import open_image
 from cellkit.networks.resnets import build_resnet
+from cellkit.study import create_study
 
 
 def blocks(repository, language):
@@ -76,8 +77,22 @@ def test_a_network_of_cellfinder_becomes_one_of_the_studys(brain, repository):
     assert names["study"].networks() == ["old"]
 
 
+def test_the_commands_pass_labels_on(brain, repository, capsys):
+    names = {}
+    exec(blocks(repository, "python")[0], names)
+    study = names["study"]
+    rows = pd.DataFrame({"z_um": 75.0, "y_um": [60.0, 120.0], "x_um": 90.0, "answer": ["cell", "artefact"]})
+    study.ledger("me").add(rows.assign(image="m1", origin="random"))
+    tifffile.imwrite("b.tif", tifffile.imread("brain.tif")[::-1])
+    other = {"name": "b", "path": "b.tif", "animal": "b", "channels": ["signal"], "voxel_um": [5, 2, 2]}
+    create_study("their-brains", diameter_um=16, images=[other])
+    for line in blocks(repository, "sh")[2].splitlines():
+        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+    assert (brain / "their-brains" / "pools" / "my-brains.zip").exists()
+
+
 def test_the_commands_detect_and_classify(brain, repository, capsys):
-    lines = blocks(repository, "sh")[2].replace("\\\n", " ").splitlines()
+    lines = blocks(repository, "sh")[3].replace("\\\n", " ").splitlines()
     for line in lines[:2]:
         assert main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
     candidates = pd.read_csv(brain / "candidates.csv")
