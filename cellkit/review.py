@@ -36,11 +36,19 @@ __all__ = [
 ]
 
 
-def audit_queue(study: Study, name: str = "audit") -> pd.DataFrame:
+def audit_queue(study: Study, name: str = "audit", *, answered: bool = False) -> pd.DataFrame:
     """Return the places of an audit that wait for an answer, in random order, draw by draw, as a queue.
 
     The order is the same at every call. Show the queue without the network's opinion: `p` and `called` are
     there for the ledger.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        Of the audit.
+    answered : bool
+        Whether places that have an answer come too, where they stand in that order.
 
     Raises
     ------
@@ -50,7 +58,7 @@ def audit_queue(study: Study, name: str = "audit") -> pd.DataFrame:
     places, record = read_audit(study, name)
     rng = np.random.default_rng(record["seed"])
     mixed = pd.concat([part.iloc[rng.permutation(len(part))] for _, part in places.groupby("phase")])
-    waiting = mixed[mixed["answer"] == ""].reset_index(drop=True)
+    waiting = mixed[(mixed["answer"] == "") | answered].reset_index(drop=True)
     return waiting.assign(origin="audit", batch=name, category="")[QUEUE_COLUMNS]
 
 

@@ -9,9 +9,18 @@ import pandas as pd
 import pytest
 from made_up import make_study
 
-from cellkit import annotate
+from cellkit import annotate, review
+from cellkit.skips import read_skipped
 from cellkit.study import create_study, open_study
-from cellkit.widgets import CategorySampler, Gallery, SliceBrowser, TrainingMonitor
+from cellkit.widgets import (
+    AuditLabeller,
+    BoxLabeller,
+    CategorySampler,
+    ErrorGallery,
+    Gallery,
+    SliceBrowser,
+    TrainingMonitor,
+)
 from cellkit.widgets.pictures import CROP, SPAN, crops, encode
 from cellkit.widgets.screen import LabelScreen, Screen, answer_styles
 
@@ -362,6 +371,87 @@ def test_an_outline_opens_a_sample_of_what_lies_inside_it(study):
     assert (queue["y"] + queue["x"] <= 119).all()
     table = study.candidates("animal-1")
     assert (table["y"] + table["x"] > 119).any(), "control: others lie outside"
+
+
+@pytest.fixture
+def audited(study):
+    review.draw_audit(study, 40)
+    return study
+
+
+def test_an_audit_is_labelled_blind_in_random_order_and_what_is_passed_over_is_recorded(audited):
+    labeller = Listener(AuditLabeller(audited, who="ann"))
+    opened = labeller.say("ready")
+    assert (opened["title"], opened["ordered"], opened["noted"]) == ("Audit", True, "")
+    assert {*opened["rows"][0]} == {"image", "z_um", "y_um", "x_um"}
+    drawn = audited.audit("audit")[0]
+    assert not drawn["z"].equals(labeller.screen.queue["z"])
+    assert sorted(drawn["z"]) == sorted(labeller.screen.queue["z"])
+    assert labeller.say("label", rows=[0], answer="cell")["noted"] == "", "control: none was passed over"
+    reply = labeller.say("label", rows=[4, 5], answer="artefact")
+    assert reply["noted"] == "3 passed over, recorded"
+    skipped = read_skipped(audited)
+    np.testing.assert_array_equal(skipped["x"], labeller.screen.queue["x"][1:4])
+    assert set(skipped["who"]) == {"ann"}
+    assert labeller.say("label", rows=[2], answer="cell")["noted"] == "2 passed over, recorded"
+    assert len(read_skipped(audited)) == 3, "one line a place"
+    again = Listener(AuditLabeller(open_study(audited.folder), who="ann")).say("ready")
+    assert again["noted"] == "2 passed over, recorded"
+    assert again["answers"][:6] == ["cell", "", "cell", "", "artefact", "artefact"]
+
+
+def test_errors_are_shown_the_surest_first_and_mended_in_place_by_a_new_line(study):
+    rows = study.candidates("animal-1")
+    rows = rows.assign(origin="category", batch="b").iloc[:60]
+    annotate.answer(study, rows, np.where(rows["cell"], "artefact", "cell").tolist(), "ann")
+    errors = Listener(ErrorGallery(study, "net-a", who="ann"))
+    opened = errors.say("ready")
+    assert (opened["title"], opened["group"]) == ("Errors of net-a", "category")
+    sure = review.errors(study, "net-a")["sure"].to_numpy()
+    assert (np.diff(sure) <= 0).all()
+    assert opened["rows"][0]["note"] == f"{round(100 * sure[0])} % sure of its mistake"
+    assert {row["category"] for row in opened["rows"]} == {"missed cell", "false cell"}
+    was = opened["answers"][0]
+    other = "cell" if was == "artefact" else "artefact"
+    before = len(study.events())
+    assert errors.say("label", rows=[0], answer=other)["noted"] == "1 mended"
+    assert len(study.events()) == before + 1, "the first answer stays"
+    assert errors.say("undo")["noted"] == ""
+
+
+def test_cells_of_a_box_are_marked_by_clicks_taken_back_and_the_box_is_done(study):
+    review.draw_boxes(study, 6)
+    labeller = Listener(BoxLabeller(study, who="ann"))
+    labeller.say("ready")
+    opened = labeller.heard[0][0]
+    (z, _), (y, _), (x, _) = opened["box"]
+    assert (opened["keymap"], opened["judges"], labeller.heard[1][0]["n"]) == ([], False, 0), "blind"
+    n = labeller.screen.total
+    assert opened["progress"] == f"box 1 of {n}, 0 of {n} done"
+    assert labeller.say("missed", z=z, y=y + 0.3, x=x + 0.2)["n"] == 1
+    assert labeller.say("missed", z=z, y=y + 3, x=x + 3)["n"] == 1
+    assert labeller.say("undo")["codes"] == [4]
+    marks = review.box_marks(study)
+    np.testing.assert_allclose(marks[["z", "y", "x"]], [[z, y + 0.3, x + 0.2]])
+    labeller.say("missed", z=z, y=-5, x=x)
+    reply = labeller.heard[-1][0]
+    assert (reply["text"][:28], reply["saved"]) == ("A cell belongs to the box th", False)
+    labeller.say("done")
+    assert labeller.heard[0][0]["progress"] == f"box 2 of {n}, 1 of {n} done"
+    assert BoxLabeller(open_study(study.folder), who="ann").box["box"] == labeller.screen.box["box"]
+    assert study.events().empty, "marks never train"
+
+
+def test_when_all_boxes_are_done_the_screen_says_so(study):
+    boxes = review.draw_boxes(study, 2)
+    for box in boxes["box"]:
+        review.finish_box(study, int(box))
+    with pytest.raises(
+        ValueError,
+        match=rf"^Cells are marked in boxes that are not done; all {len(boxes)} of 'boxes' are\. "
+        r"Draw others with review\.draw_boxes\(study, name=\.\.\.\)\.$",
+    ):
+        BoxLabeller(study)
 
 
 def test_a_box_of_the_category_table_opens_its_unfinished_batch(study):

@@ -1,8 +1,19 @@
-"""Screens for a notebook: browse, label, sample by category, watch a training."""
+"""Screens for a notebook: browse, label, audit, sample, see errors, watch a training."""
 
+from cellkit.widgets.audit import AuditLabeller
+from cellkit.widgets.boxes import BoxLabeller
 from cellkit.widgets.categories import CategorySampler
+from cellkit.widgets.errors import ErrorGallery
 from cellkit.widgets.gallery import Gallery
 from cellkit.widgets.monitor import TrainingMonitor
 from cellkit.widgets.slices import SliceBrowser
 
-__all__ = ["CategorySampler", "Gallery", "SliceBrowser", "TrainingMonitor"]
+__all__ = [
+    "AuditLabeller",
+    "BoxLabeller",
+    "CategorySampler",
+    "ErrorGallery",
+    "Gallery",
+    "SliceBrowser",
+    "TrainingMonitor",
+]

@@ -80,6 +80,7 @@ function keyChoices({ keymap, styles }, model) {
     });
     return choice;
   });
+  if (!told.length) return null;
   const box = make("div", { class: "ck-remap" }, make("span", { class: "ck-quiet" }, "Other keys: click, then press a letter"), ...choices);
   box.addEventListener("click", (event) => event.stopPropagation());
   return box;

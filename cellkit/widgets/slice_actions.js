@@ -78,9 +78,10 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
     pan: (down, right) => { cam.pan(now.panes[0], down, right); draw(); },
     fit() {
       const [pane] = now.panes;
-      const sides = now.data.shape.map((n, axis) => n * sizeOf(axis));
+      const ends = now.data.box ?? now.data.shape.map((n) => [0, n]);
+      const sides = ends.map(([first, stop], axis) => (stop - first) * sizeOf(axis) * (now.data.box ? 1.3 : 1));
       cam.scale = Math.min(pane.width / sides[pane.across], pane.height / sides[pane.down]);
-      cam.at = sides.map((side) => side / 2);
+      cam.at = ends.map(([first, stop], axis) => ((first + stop) / 2) * sizeOf(axis));
       root.dataset.fitted = pane.width > 1 ? "1" : "0";
       draw();
     },
@@ -104,6 +105,8 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
       const sides = [0, 1].map((i) => outline.map((corner) => corner[i])).map((side) => [Math.min(...side), Math.max(...side)]);
       tell({ op: "region", box: [depths(), ...sides], outline });
     },
+    done: () => now.data.box && tell({ op: "done" }),
+    box: (by) => now.data.box && post(model, { op: "box", by }),
     undo: () => tell({ op: "undo" }),
     redo: () => tell({ op: "redo" }),
     help: () => help(root, sliceHelp(now.data), keyChoices(now.data, model)),

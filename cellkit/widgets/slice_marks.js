@@ -67,3 +67,10 @@ function drawOutline(context, corners) {
   const [y, x] = corners[0];
   cased(context, "#e69f00", 2, () => context.arc(x, y, 5, 0, 2 * Math.PI));
 }
+
+/** A box to be marked whole; dashed in planes that do not go through it. */
+function drawBox(context, [top, left], [bottom, right], inside) {
+  context.setLineDash(inside ? [] : [4, 6]);
+  cased(context, "#e69f00", 2, () => context.rect(left, top, right - left, bottom - top));
+  context.setLineDash([]);
+}

@@ -40,7 +40,7 @@ function render({ model, el, signal }) {
       else points.change(message, buffers);
       now.saved = "saved";
       fail("");
-      if (whole) filters.replaceChildren(filterBox(now.data, points, sift));
+      if (whole) filters.replaceChildren(...(now.data.box ? [] : [filterBox(now.data, points, sift)]));
       Object.assign(root.dataset, { rev: message.revision, sent: message.n });
       if (message.said) say(message.said);
       describe();
@@ -56,7 +56,8 @@ function render({ model, el, signal }) {
 
   function open(message) {
     const data = message;
-    Object.assign(now, { data, frame: data.frame, tool: data.judges ? "look" : data.tool, at: data.shape.map((n) => Math.floor(n / 2)) });
+    Object.assign(now, { data, frame: data.frame, tool: data.judges ? "look" : data.tool, selected: null,
+      at: (data.box ?? data.shape.map((n) => [0, n])).map(([first, stop]) => Math.floor((first + stop) / 2)) });
     points.open(data);
     for (const [input, n] of [[plane, data.shape[0]], [time, data.frames]]) {
       input.input.max = n - 1;
@@ -131,6 +132,7 @@ function render({ model, el, signal }) {
     }
     context.globalAlpha = 1;
     if (now.layout === "three") drawCross(context, ...pane.place(cam, hands.um(at)), pane.height, pane.width);
+    if (data.box) drawBox(context, ...[0, 1].map((end) => pane.place(cam, data.box.map((ends, axis) => ends[end] * data.voxel_um[axis]))), planes[0] >= data.box[pane.along][0] && planes[1] <= data.box[pane.along][1]);
     if (pane.along === 0) drawOutline(context, now.corners.map(([y, x]) => pane.place(cam, [0, y, x])));
     if (pane === panes[0]) drawScaleBar(context, cam.scale, pane.height);
   }
@@ -142,7 +144,7 @@ function render({ model, el, signal }) {
     const deep = (n) => (n * data.voxel_um[0]).toFixed(0);
     const where = data.shape[0] === 1 ? "one plane" : depth > 1 ? `planes ${first} to ${stop - 1} of ${data.shape[0]} (${deep(first)} to ${deep(stop - 1)} µm)` : `plane ${at[0]} of ${data.shape[0]} (${deep(at[0])} µm)`;
     const state = make("span", { class: "ck-saved", "data-state": saved }, { saved: "All saved", saving: "Saving", failed: "Not saved" }[saved]);
-    const facts = [where, data.frames > 1 && `frame ${now.frame} of ${data.frames}`, `${points.count().toLocaleString("en")} points`, data.judges && "judges: look only"];
+    const facts = [data.progress, where, data.frames > 1 && `frame ${now.frame} of ${data.frames}`, `${points.count().toLocaleString("en")} ${data.box ? "marked" : "points"}`, data.judges && "judges: look only"];
     title.replaceChildren(make("strong", {}, data.name), ...facts.filter(Boolean).map((fact) => make("span", { class: "ck-count" }, fact)), state, tool(root, "keys", "?", actions.help));
     tools.replaceChildren(...sliceTools(data, now, actions, root));
     legend.replaceChildren(...legendRows(data, points, sift));

@@ -16,7 +16,7 @@ from cellkit.widgets.pictures import View, plane
 from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
 
 FROM_REGION = 40
-NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap"}
+NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box"}
 TOOLS = ("look", "missed", "rectangle", "outline")
 
 
@@ -60,8 +60,8 @@ class SlicePane(LabelScreen):
         self.roles = [role for role in ROLES if role in self.image.roles]
         self.revision = 0
         self.candidates = study.candidates(image)
-        self.points = image_points(study, image, frame=frame, candidates=self.candidates)
         super().__init__(study, who)
+        self.points = self._points_now()
 
     @property
     def batch(self) -> str:
@@ -84,27 +84,28 @@ class SlicePane(LabelScreen):
         }
 
     def _ready(self, _: dict) -> None:
-        classes = self.study.settings.classes
-        self.send(
-            {
-                "op": "open",
-                "name": self.name,
-                "shape": list(self.image.shape[2:]),
-                "frames": self.image.frames,
-                "frame": self.frame,
-                "voxel_um": list(self.image.voxel_um),
-                "diameter_um": self.study.settings.diameter_um,
-                "roles": self.roles,
-                "classes": list(classes),
-                "answers": self._answers,
-                "styles": answer_styles(classes),
-                "keymap": self.keymap,
-                "judges": self.study.entry(self.name).role == "judge",
-                "tool": self.tool,
-            }
-        )
+        self.send({"op": "open", **self.opened()})
         self.candidates = self.study.candidates(self.name)
         self._all_points()
+
+    def opened(self) -> dict:
+        """Return what the front end is told of the image."""
+        classes = self.study.settings.classes
+        return {
+            "name": self.name,
+            "shape": list(self.image.shape[2:]),
+            "frames": self.image.frames,
+            "frame": self.frame,
+            "voxel_um": list(self.image.voxel_um),
+            "diameter_um": self.study.settings.diameter_um,
+            "roles": self.roles,
+            "classes": list(classes),
+            "answers": self._answers,
+            "styles": answer_styles(classes),
+            "keymap": self.keymap,
+            "judges": self.study.entry(self.name).role == "judge",
+            "tool": self.tool,
+        }
 
     @property
     def _answers(self) -> list[str]:

@@ -5,6 +5,7 @@ import json
 import pytest
 from made_up import make_study
 
+from cellkit import review
 from cellkit.study import open_study
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -306,3 +307,37 @@ def test_a_long_queue_is_drawn_in_part_sorted_grouped_looked_at_closely_and_answ
     page.keyboard.press("k")
     expect(gallery).to_have_attribute("data-rev", "2")
     assert open_study(study.folder).labels()["answer"].tolist() == ["cell", "artefact"]
+
+
+def test_every_cell_of_a_box_is_marked_and_the_next_box_comes(run, study):
+    review.draw_boxes(study, 5)
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import BoxLabeller\nBoxLabeller(study, who='ann')"
+    )  # fmt: skip
+    page = run("boxes.ipynb", *cells)
+    labeller = screen(page, "slices")
+    expect(labeller).to_have_attribute("data-settled", "1")
+    expect(labeller).to_contain_text("box 1 of")
+    assert labeller.locator(".ck-legend input").count() == 0, "neither candidates nor calls are shown"
+    labeller.locator(".ck-pane").click()
+    expect(labeller).to_have_attribute("data-labelled", "1")
+    page.keyboard.press("d")
+    expect(labeller).to_contain_text("box 2 of")
+    expect(labeller).to_have_attribute("data-labelled", "0")
+    assert len(review.box_marks(study)) == 1
+    boxes, _ = review.read_boxes(study)
+    assert boxes["done"].sum() == 1
+
+
+def test_an_audit_is_labelled_blind_and_says_what_was_passed_over(run, study):
+    review.draw_audit(study, 60)
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import AuditLabeller\nAuditLabeller(study, who='ann')"
+    )  # fmt: skip
+    page = run("audit.ipynb", *cells)
+    labeller = screen(page, "gallery")
+    assert "p 0." not in labeller.inner_text()
+    assert labeller.locator(".ck-select").count() == 0, "sorting by p would tell the network's opinion"
+    labeller.locator(".ck-tile").nth(2).click()
+    page.keyboard.press("c")
+    expect(labeller.locator(".ck-noted")).to_have_text("2 passed over, recorded")
