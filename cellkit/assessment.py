@@ -10,11 +10,12 @@ import pandas as pd
 from cellkit.audits import measured
 from cellkit.estimates import (
     ENOUGH_ANIMALS,
-    METRICS,
     CalibrationError,
     Design,
     Interval,
     audit_design,
+    average_precision,
+    brier_score,
     calibration_error,
     confusion,
     weighted_metrics,
@@ -77,7 +78,7 @@ class Assessment:
         return pd.DataFrame(counted, index=pd.Index(self.classes, name="person"), columns=calls)
 
     def interval(self, metric: str) -> Interval:
-        """Return a metric of the headline: one of `estimates.METRICS`."""
+        """Return a metric of the headline: one of `estimates.METRICS`, "average precision" or "Brier"."""
         row = self.metrics[(self.metrics["metric"] == metric) & (self.metrics["over"] == self.over)].iloc[0]
         return Interval(float(row["value"]), float(row["low"]), float(row["high"]))
 
@@ -189,8 +190,14 @@ def measure(places: pd.DataFrame, within: np.ndarray | None = None) -> pd.DataFr
     truth, called = answered["cell"].to_numpy(), answered["called"].to_numpy()
     found = weighted_metrics(truth, called, design, animals=answered["animal"].to_numpy())
     behind = [called, truth, truth | called, np.ones(len(truth)), ~truth]
-    rows = zip(METRICS, behind, strict=True)
-    return pd.DataFrame([{"metric": name, **found[name]._asdict(), "n": int(sum(n))} for name, n in rows])
+    counted = [int(n.sum()) for n in behind]
+    p, animals = answered["p"].to_numpy(), answered["animal"].to_numpy()
+    found |= {
+        "average precision": average_precision(truth, p, design, animals=animals),
+        "Brier": brier_score(truth, p, design, animals=animals),
+    }
+    rows = zip(found.items(), [*counted, counted[1], len(truth)], strict=True)
+    return pd.DataFrame([{"metric": name, **each._asdict(), "n": n} for (name, each), n in rows])
 
 
 def own_strata(places: pd.DataFrame, animal: str, *, least: int = 2) -> bool:

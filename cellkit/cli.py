@@ -94,6 +94,9 @@ def _add_study_commands(commands: argparse._SubParsersAction) -> None:
         command = commands.add_parser(name, help=text)
         command.add_argument("study", type=Path, metavar="STUDY")
         command.set_defaults(run=run)
+        if name == "reassess":
+            command.add_argument("--audit", default="audit", metavar="NAME")
+            command.add_argument("--by", metavar="COLUMN", help="counts of parts: region, depth, brightness")
     _add_exchange(commands)
 
 
@@ -195,10 +198,19 @@ def _say_epoch(row: dict) -> None:
 
 
 def _reassess(options: argparse.Namespace) -> None:
+    from cellkit.advice import advise
+    from cellkit.reassess import counts
     from cellkit.report import write_report
     from cellkit.study import open_study
+    from cellkit.tables import write_table
 
-    print(write_report(open_study(options.study)))
+    study = open_study(options.study)
+    page = write_report(study, audit=options.audit)
+    print(advise(study, audit=options.audit).sentence)
+    if options.by:
+        table = counts(study, audit=options.audit, by=options.by)
+        print(write_table(table, page.with_name(f"counts-by-{options.by}.csv")))
+    print(page)
 
 
 def _pack(options: argparse.Namespace) -> None:

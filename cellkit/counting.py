@@ -13,13 +13,8 @@ from cellkit.drawing import kept_strata
 from cellkit.estimates import (
     Design,
     Interval,
-    Rates,
     add_intervals,
-    adjusted_share,
     answers_needed,
-    changed_prevalence,
-    check_probabilities,
-    check_rates,
     hidden_share,
     n_more,
     pooled_total,
@@ -29,6 +24,7 @@ from cellkit.estimates import (
 from cellkit.holdings import audit_frame_file
 from cellkit.misses import Misses, missed_cells
 from cellkit.parts import By, part_of
+from cellkit.rivals import other_counts
 from cellkit.strata import LEAST, steps_of
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS
@@ -155,7 +151,8 @@ def _count(basis: Basis, part: pd.DataFrame, animal: str | None) -> dict[str, An
         here = (basis.places["animal"] == animal).to_numpy() & (basis.places["part"] == name).to_numpy()
     corrected, more, hidden, note = _corrected(basis, part, here, animal)
     total, missed, with_misses = _with_misses(basis, corrected, animal, len(part))
-    compared, warning = _compared(basis, part, here, animal)
+    own = _own(basis, here, animal) if animal else None
+    compared, warning = other_counts(basis.places, part, own, basis.trained)
     return {
         "candidates": len(part),
         "naive": int(part["called"].sum()),
@@ -176,8 +173,7 @@ def _corrected(
     """Return the corrected count, the answers still wanted, what may hide, and what it all rests on."""
     places, told = basis.places, measured(basis.places)
     n, size = int((here & told).sum()), len(part)
-    own = animal is None or (bool(animal) and n >= DIRECT and _own(places, here, animal))
-    if own:
+    if animal is None or (animal and _own(basis, here, animal) is not None):
         design, cell = design_of(places[here]), places.loc[here & told, "cell"].to_numpy()
         total = stratified_total(cell, design)
         share = total.value / design.sizes.sum()
@@ -198,9 +194,12 @@ def _corrected(
     return total, more, hidden * size, "assumes equal error rates in all animals"
 
 
-def _own(places: pd.DataFrame, here: np.ndarray, animal: str) -> bool:
-    """Say whether these are all places of an animal that has strata of its own with 10 answers each."""
-    return bool((places["animal"][~here] != animal).all()) and own_strata(places, animal, least=LEAST)
+def _own(basis: Basis, here: np.ndarray, animal: str) -> pd.DataFrame | None:
+    """Return these places if 100 are answered and they are all of an animal with strata of its own."""
+    places = basis.places
+    whole = here.any() and (places["animal"][~here] != animal).all()
+    enough = (here & measured(places)).sum() >= DIRECT
+    return places[here] if whole and enough and own_strata(places, animal, least=LEAST) else None
 
 
 def _powered(basis: Basis, part: pd.DataFrame, here: np.ndarray) -> Interval:
@@ -237,64 +236,3 @@ def _with_misses(
     total = add_intervals(by_audit, by_boxes)
     said = "with the detector's recall in all boxes"
     return tuple(round(end) for end in total), round(value - corrected.value), said
-
-
-def _compared(
-    basis: Basis, part: pd.DataFrame, here: np.ndarray, animal: str | None
-) -> tuple[dict[str, Any], str]:
-    """Return the counts that are there for comparison, and where the audit contradicts them."""
-    own, design = basis.places[here & measured(basis.places)], None
-    if animal and len(own) >= DIRECT and _own(basis.places, here, animal):
-        design = design_of(basis.places[here])
-    adjusted, doubts = _adjusted(basis, part, own, design) if animal else (np.nan, [])
-    em, more_doubts = _by_prevalence(basis, part, own, design)
-    unchecked = "unchecked" if design is None and np.isfinite([adjusted, em]).any() else ""
-    return {"adjusted": adjusted, "em": em}, "; ".join([*doubts, *more_doubts]) or unchecked
-
-
-def _adjusted(
-    basis: Basis, part: pd.DataFrame, own: pd.DataFrame, design: Design | None
-) -> tuple[float, list[str]]:
-    """Return the count by the error rates in the other animals, and what speaks against it."""
-    others = basis.places[(basis.places["animal"] != part["animal"].iloc[0]).to_numpy()]
-    answered = others[measured(others)]
-    if answered.empty:
-        return np.nan, []
-    try:
-        rates = _rates(answered, design_of(others).weights)
-        share = adjusted_share(int(part["called"].sum()), len(part), rates).value
-        if design is None:
-            return round(share * len(part)), []
-        check = check_rates(own["cell"].to_numpy(), own["called"].to_numpy(), design, rates)
-    except ValueError as error:
-        return np.nan, [f"adjusted: {str(error).split(';')[0]}"]
-    return round(share * len(part)), _doubt("adjusted: errors are not as frequent here", check)
-
-
-def _by_prevalence(
-    basis: Basis, part: pd.DataFrame, own: pd.DataFrame, design: Design | None
-) -> tuple[float, list[str]]:
-    """Return the count at which `p` agrees with itself, and what speaks against it."""
-    if not 0 < basis.trained < 1:
-        return np.nan, []
-    share, q = changed_prevalence(part["p"].to_numpy(), basis.trained)
-    if design is None:
-        return round(share * len(part)), []
-    of_place = pd.Series(q, pd.MultiIndex.from_frame(part[list(PLACE_COLUMNS)]))
-    at = of_place.reindex(pd.MultiIndex.from_frame(own[list(PLACE_COLUMNS)])).to_numpy()
-    check = check_probabilities(own["cell"].to_numpy(), at, design)
-    return round(share * len(part)), _doubt("em: p is not right here", check)
-
-
-def _doubt(what: str, check: Any) -> list[str]:
-    return [] if check.holds else [f"{what} (chance {check.probability:.2g})"]
-
-
-def _rates(places: pd.DataFrame, weight: np.ndarray) -> Rates:
-    """Return the error rates over these answers, each with as many answers as the weighted ones are worth."""
-    numbers = []
-    for of_class in (places["cell"].to_numpy(), ~places["cell"].to_numpy()):
-        w = weight * of_class
-        n = float(w.sum() ** 2 / (w**2).sum()) if of_class.any() else 0.0
-        numbers += [n * float(w @ places["called"]) / float(w.sum()) if n else 0.0, n]
-    return Rates(*numbers)

@@ -19,7 +19,7 @@ from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS, read_table, write_table
 
 TRAIN_SHARE, RANDOM_SHARE = 0.3, 0.25
-ROOM = 1.5
+ROOM, NEARLY = 1.5, 1.1
 DRAWN_COLUMNS = [*PLACE_UM, "animal", "role", REGION, "stratum", "weight", "part", "p", "called", "network"]
 KEPT_COLUMNS = [
     "animal", "role", REGION, "p", "called", "network", "group", "in_group", "stratum", "in_stratum",
@@ -190,26 +190,40 @@ def plan_audit(study: Study, half_width: float = 0.1, *, train_share: float = TR
     """
     if not 0 < half_width < 1:
         raise ValueError(f"A half-width lies between 0 and 1; got {half_width}. 0.1 is 10 % to either side.")
-    frame, side_um = frame_to_draw(study), _side_um(study)
+    frame, cell = frame_to_draw(study), study.settings.classes[0]
+    n, reached = _places_for(study, frame, half_width, train_share)
+    cells = f"about {frame['p'].sum():,.0f} {cell}s ({int(frame['called'].sum()):,} called)"
+    wish = f"For ± {half_width:.0%}"
+    sure = f"if p is far off, up to {ROOM * ROOM:g} times as many, which extend_audit can add"
+    if reached <= NEARLY * half_width:
+        return Plan(n, reached, f"{wish} on {cells} the audit needs about {n:,} answers; {sure}.")
+    said = f"Even {n:,} answers give only ± {reached:.1%}, wished ± {half_width:.1%}: there are {cells}"
+    if set(frame["role"]) != {"judge", "train"}:
+        return Plan(n, reached, f"{said}.")
+    why = "more places in animals that train would keep too many of their candidates from training"
+    n, reached = _places_for(study, frame, half_width, train_share, role="judge")
+    if reached > NEARLY * half_width:
+        return Plan(n, reached, f"{said}; {why}.")
+    said = f"{wish} on the {cell}s of the animals that judge the audit needs about {n:,} answers; {sure}"
+    return Plan(n, reached, f"{said}. For all animals it cannot be had: {why}.")
+
+
+def _places_for(
+    study: Study, frame: pd.DataFrame, wish: float, train_share: float, role: str | None = None
+) -> tuple[int, float]:
+    """Return how many places bring the count (over animals of a role) to a half-width, and what they do."""
+    shares, side_um = Shares(train_share, 0.0), _side_um(study)
+
+    def expected(n: int) -> float:
+        strata = make_strata(frame, n, shares=shares, side_um=side_um)
+        return expected_half_width(strata if role is None else strata[strata["role"] == role])
+
     n, most = 4 * LEAST, max(4 * LEAST, len(frame))
     while most - n > max(1, n // 50):
         middle = int((n * most) ** 0.5)
-        enough = _expected(frame, middle, train_share, side_um) <= half_width
-        n, most = (n, middle) if enough else (middle, most)
+        n, most = (n, middle) if expected(middle) <= wish else (middle, most)
     n = min(len(frame), -(-most // 10) * 10)
-    reached = _expected(frame, n, train_share, side_um)
-    called = int(frame["called"].sum())
-    cells = f"about {frame['p'].sum():,.0f} {study.settings.classes[0]}s ({called:,} called)"
-    if reached > 1.1 * half_width:
-        said = f"Even {n:,} answers give only ± {reached:.1%}, wished ± {half_width:.1%}: there are {cells}."
-        return Plan(n, reached, said)
-    sure = f"if p is far off, up to {ROOM * ROOM:g} times as many, which extend_audit can add"
-    said = f"For ± {half_width:.0%} on {cells} the audit needs about {n:,} answers; {sure}."
-    return Plan(n, reached, said)
-
-
-def _expected(frame: pd.DataFrame, n: int, train_share: float, side_um: np.ndarray) -> float:
-    return expected_half_width(make_strata(frame, n, shares=Shares(train_share, 0.0), side_um=side_um))
+    return n, expected(n)
 
 
 def frame_to_draw(study: Study) -> pd.DataFrame:

@@ -71,6 +71,11 @@ def _assess(study: Study, network: str, audit: str, *, learners: Sequence[str]) 
     return found
 
 
+def measured_alike(study: Study, networks: Sequence[str], *, audit: str = "audit") -> tuple[Assessment, ...]:
+    """Measure networks on the same places of an audit: those that taught none of them; errors as `assess`."""
+    return tuple(_assess(study, network, audit, learners=networks) for network in networks)
+
+
 def breakdown(
     study: Study, network: str | None = None, *, by: By = "animal", audit: str = "audit"
 ) -> pd.DataFrame:
@@ -217,7 +222,7 @@ def compare(study: Study, networks: Sequence[str], *, audit: str = "audit") -> C
             f"A comparison needs two different networks; got {', '.join(networks) or 'none'}. "
             "For one alone there is assess(study, network)."
         )
-    found = tuple(_assess(study, network, audit, learners=networks) for network in networks)
+    found = measured_alike(study, networks, audit=audit)
     first = found[0].places
     codes = pd.factorize(first["stratum"])[0]
     design = Design(codes, np.bincount(codes, weights=first["weight"]))

@@ -3,19 +3,17 @@
 import base64
 import io
 import os
-import platform
 from collections.abc import Callable, Sequence
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from cellkit import __version__
 from cellkit.assessment import Assessment
 from cellkit.audits import find_network, newest_network, read_audit
 from cellkit.disk import fingerprint, write_json, write_text, writing
+from cellkit.methods import methods_table, versions
 from cellkit.plots import (
     plot_calibration,
     plot_confusion,
@@ -24,11 +22,12 @@ from cellkit.plots import (
     plot_metrics,
     plot_precision_recall,
 )
+from cellkit.quality import agreements
 from cellkit.reassess import Comparison, assess, compare, counts
 from cellkit.review import errors
 from cellkit.study import Study
+from cellkit.tables import write_table
 
-PACKAGES = ("keras", "tensorflow", "openvino", "numpy", "scipy", "pandas", "scikit-learn")
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><style>{style}</style></head>
@@ -44,6 +43,7 @@ th, td { padding: .3rem .7rem; text-align: right; font-variant-numeric: tabular-
   border-bottom: 1px solid color-mix(in srgb, currentColor 18%, transparent); }
 th:first-child, td:first-child, td.text { text-align: left; }
 td:first-child { white-space: nowrap; }
+table.text th, table.text td { text-align: left; vertical-align: top; }
 figure { display: inline-block; margin: .6rem .6rem .6rem 0; max-width: 100%; vertical-align: top; }
 figure img { max-width: 100%; height: auto; } figcaption, .quiet { font-size: .85rem; opacity: .75; }
 code { font-size: .85em; overflow-wrap: anywhere; }
@@ -51,8 +51,9 @@ code { font-size: .85em; overflow-wrap: anywhere; }
 CROPS = "Signal above, background below; p is the network's, the letter is the person's answer."
 COUNTS = (
     "Naive: candidates called. Corrected: with the errors that the audit found taken out, and its 95 % "
-    "interval. Hidden: so many more may hide where the audit saw none. More: further answers until the "
-    "interval is 10 % to either side."
+    "interval. Missed: by the detector; total: with them. Hidden: so many more may hide where the audit saw "
+    "none. More: further answers until the interval is 10 % to either side. Adjusted and em are for "
+    "comparison; the warning says where the audit contradicts them."
 )
 
 
@@ -63,7 +64,9 @@ def write_report(
     audit: str = "audit",
     folder: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Measure networks on an audit and write `report.html` and `assessment.json`; return the page's path.
+    """Measure networks on an audit and write `report.html` and its numbers; return the page's path.
+
+    Beside the page lie `assessment.json`, and as tables `counts.csv` and `methods.csv`.
 
     The page asks nothing of any server: its figures are in it. The same study gives the same page.
 
@@ -99,7 +102,10 @@ def write_report(
             "rests_on": basis,
         }
         write_json(folder / "assessment.json", said)
-        page = _page(study, said, found=found, comparison=comparison, counted=counted)
+        methods = methods_table(study, found, counted, verdict=said["verdict"])
+        write_table(counted, folder / "counts.csv")
+        write_table(methods, folder / "methods.csv")
+        page = _page(study, said, found=found, comparison=comparison, counted=counted, methods=methods)
         return write_text(folder / "report.html", page)
 
 
@@ -126,8 +132,7 @@ def _basis(study: Study, names: list[str], *, audit: str, record: dict[str, Any]
         "audited": fingerprint(study.audit_labels()),
         "labels_by_origin": {str(k): int(n) for k, n in labels["origin"].value_counts().sort_index().items()},
         "last_label": str(study.events()["at"].max()),
-        "versions": {"cellkit": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        "versions": versions(),
     }
 
 
@@ -138,6 +143,7 @@ def _page(
     found: tuple[Assessment, ...],
     comparison: Comparison | None,
     counted: pd.DataFrame,
+    methods: pd.DataFrame,
 ) -> str:
     last = found[-1]
     wrong = errors(study, last.network).head(24)
@@ -149,7 +155,7 @@ def _page(
         "<h2>Networks on the audit</h2>",
         _figure(plot_metrics, found, alt="Metrics of the networks with 95 % intervals", size=(5.2, 3.2)),
         _table(comparison.table.reset_index() if comparison else _rounded(last.metrics)),
-        _list(dict.fromkeys(note for each in found for note in each.notes)),
+        _list([*dict.fromkeys(note for each in found for note in each.notes), agreements(study).sentence]),
         f"<h2>Where {escape(last.network)} and the person stand</h2>",
         _figure(plot_confusion, last, alt="Answers by call"),
         _figure(plot_precision_recall, last, alt="Precision against recall"),
@@ -158,10 +164,13 @@ def _page(
         _table(_rounded(last.per_animal)),
         "<h2>Counts</h2>",
         _figure(plot_counts, counted, alt="Counts with intervals", size=(5.6, 0.9 + 0.45 * len(counted))),
-        _table(counted),
+        _table(counted.drop(columns=["note", "warning"])),
+        _list(_remarks(counted)),
         f'<p class="quiet">{escape(COUNTS)}</p>',
         "<h2>Surest mistakes</h2>" if len(wrong) else "",
         _figure(plot_gallery, study, wrong, alt="Crops", size=(8, 2.3 * rows), caption=CROPS) if rows else "",
+        "<h2>For the methods section</h2>",
+        _table(methods, kind="text"),
         "<h2>What this rests on</h2>",
         _tree(said["rests_on"]),
     ]
@@ -194,9 +203,18 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].map("{:.3f}".format) for name in numbers})
 
 
-def _table(table: pd.DataFrame) -> str:
+def _table(table: pd.DataFrame, *, kind: str = "numbers") -> str:
     shown = table.astype(object).where(table.notna(), "")
-    return shown.to_html(index=False, border=0, escape=True)
+    return shown.to_html(index=False, border=0, escape=True, classes=kind)
+
+
+def _remarks(counted: pd.DataFrame) -> list[str]:
+    """Return what each count rests on, and what the audit says against the counts for comparison."""
+    both = counted[["animal", "note", "warning"]].itertuples(index=False)
+    return [
+        f"{row.animal}: {row.note}." + (f" For comparison, {row.warning}." if row.warning else "")
+        for row in both
+    ]
 
 
 def _list(notes: Any) -> str:

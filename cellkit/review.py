@@ -9,19 +9,23 @@ from cellkit.drawing import Plan, draw_audit, extend_audit, plan_audit
 from cellkit.match import categories
 from cellkit.misses import Misses, answer_boxes_from_truth, box_marks, missed_cells
 from cellkit.parts import name_parts
+from cellkit.quality import Agreements, agreements, check_split, suspects
 from cellkit.sampling import QUEUE_COLUMNS, add_micrometres, barred
 from cellkit.study import Study
 from cellkit.tables import UNSURE
 
 __all__ = [
+    "Agreements",
     "Misses",
     "Plan",
+    "agreements",
     "answer_boxes_from_truth",
     "audit_queue",
     "barred",
     "box_marks",
     "box_queue",
     "category_table",
+    "check_split",
     "draw_audit",
     "draw_boxes",
     "errors",
@@ -32,6 +36,7 @@ __all__ = [
     "name_parts",
     "plan_audit",
     "read_boxes",
+    "suspects",
     "unmark",
 ]
 

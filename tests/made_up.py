@@ -54,13 +54,14 @@ def second_network(monkeypatch, study: Study, *, better: float = 1.0, name: str 
     from types import SimpleNamespace
 
     from cellkit import audits
+    from cellkit.networks.card import NetworkCard
 
     def predict(network, image, places, *, intensities, diameter_um):
         known = places[["image", "z", "y", "x"]].merge(study.candidates(), on=["image", "z", "y", "x"])
         return expit(known["score"] + better * np.where(known["cell"], 1, -1))
 
     def load_network(found, folder, task):
-        return SimpleNamespace(card=SimpleNamespace(threshold=0.5, name=found, sha256="0" * 64))
+        return SimpleNamespace(card=NetworkCard(found, threshold=0.5, sha256="0" * 64))
 
     monkeypatch.setattr(Study, "intensities", lambda study, name: {})
     monkeypatch.setattr(audits, "predict", predict)

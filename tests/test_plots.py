@@ -123,7 +123,7 @@ def test_counts_that_assume_equal_errors_are_hollow(study):
     ax = plots.plot_counts(counts(study, "net-a"), ax=Figure().subplots())
     faces = [line.get_markerfacecolor() for line in ax.lines if len(line.get_ydata()) == 2]
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["naive", "corrected", "corrected by all animals"]
+    assert labels == ["naive", "corrected", "corrected, error rates of all"]
     assert "none" in faces, "both animals that train"
 
 

@@ -1,6 +1,7 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 from made_up import answer, make_study, second_network
 
@@ -51,6 +52,30 @@ def test_the_numbers_are_beside_the_page_as_json(study, page):
     assert basis["labels_by_origin"] == {"audit": 300}
     assert set(basis["images"]) == set(study.names)
     assert basis["versions"]["cellkit"]
+
+
+def test_the_methods_table_and_the_counts_lie_beside_the_page(study, page):
+    methods = pd.read_csv(page.parent / "methods.csv", dtype=str, keep_default_na=False)
+    assert list(methods.columns) == ["section", "item", "value"]
+    said = methods.set_index(["section", "item"])["value"]
+    assert said["data", "cell diameter"] == "15 µm"
+    assert said["data", "image animal-3"].startswith(
+        "animal-3, role judge, signal; 24 x 120 x 120 voxels of "
+    )
+    assert said["labels", "answers"].split(", ")[2] == "0 unsure"
+    assert said["labels", "agreement"].startswith("Nothing was answered twice yet")
+    assert re.fullmatch(
+        r"0\.\d{3} \(0\.\d{3} to [01]\.\d{3}\); \d+ answers over animals that judge",
+        said["network net-b", "F1"],
+    )
+    assert {"average precision", "Brier"} <= set(methods["item"])
+    assert said["audit", "draw"].startswith("300 places in 1 draws, the first at 20")
+    assert said["result", "verdict"].startswith("net-b is better than net-a by ")
+    counted = pd.read_csv(page.parent / "counts.csv")
+    assert counted["animal"].tolist() == ["animal-1", "animal-2", "animal-3", "all"]
+    assert f"{counted['corrected'].iloc[-1]:,} (" in said["count (95 % interval)", "all"]
+    text = page.read_text()
+    assert "For the methods section" in text and said["audit", "hash"] in text
 
 
 def test_the_same_study_gives_the_same_page(study, page):

@@ -142,11 +142,13 @@ def test_how_large_an_audit_must_be_is_said_before_it_is_drawn(tmp_path):
     found = counts(study, "net-a").set_index("animal").loc["all"]
     assert (found["high"] - found["low"]) / 2 / found["corrected"] == pytest.approx(0.1, abs=0.04)
     assert repr(plan) == plan.sentence
-    small = plan_audit(make_study(tmp_path / "small", n=100), 0.001)
+    small = plan_audit(make_study(tmp_path / "small", n=100), 0.05)
     assert re.fullmatch(
-        r"Even 300 answers give only ± \d+\.\d%, wished ± 0\.1%: there are about \d+ cells \(\d+ called\)\.",
+        r"For ± 5% on the cells of the animals that judge the audit needs about \d+ answers; if p .* add\. "
+        r"For all animals it cannot be had: more places in animals that train would keep too many .*\.",
         small.sentence,
     ), "only a third may be barred in animals that train"
+    assert small.half_width <= 0.055
     with pytest.raises(ValueError, match=r"^A half-width lies between 0 and 1; got 10\. 0\.1 is .* side\.$"):
         plan_audit(study, 10)
 

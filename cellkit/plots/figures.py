@@ -91,29 +91,41 @@ def plot_calibration(assessment: Assessment, *, bins: int = 8, ax: "Axes | None"
 
 
 def plot_counts(table: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw the corrected counts of `reassess.counts` with intervals, and the naive ones beside them."""
-    animals = table[table["animal"] != "all"].reset_index(drop=True)
-    ax = new_axes(ax, size=(5.2, 1.3 + 0.45 * len(animals)))
-    row = np.arange(len(animals))
-    assumed = animals["note"].str.startswith("assumes").to_numpy()
-    error = np.stack([animals["corrected"] - animals["low"], animals["high"] - animals["corrected"]])
-    for which, face, label in [
-        (~assumed, POSITIVE, "corrected"),
-        (assumed, "none", "corrected by all animals"),
-    ]:
+    """Draw the counts of `reassess.counts` with intervals, missed cells included where they are known.
+
+    Where parts were counted every part has a row. Crosses are the naive counts.
+    """
+    rows = table[table["animal"] != "all"].reset_index(drop=True)
+    part = table.columns[1] if table.columns[1] != "candidates" else None
+    names = rows["animal"] if part is None else rows["animal"] + ", " + rows[part]
+    ax = new_axes(ax, size=(5.2, 1.3 + 0.45 * len(rows)))
+    row = np.arange(len(rows))
+    value, low, high, label = _best_counts(rows)
+    assumed = rows["note"].str.startswith("assumes").to_numpy()
+    kinds = [(~assumed, POSITIVE, label), (assumed, "none", f"{label}, error rates of all")]
+    for which, face, said in kinds:
         if which.any():
             ax.errorbar(
-                animals["corrected"][which], row[which], xerr=error[:, which], fmt="o", color=POSITIVE,
-                markerfacecolor=face, markersize=7, elinewidth=2, capsize=4, label=label,
+                value[which], row[which], xerr=np.stack([value - low, high - value])[:, which], fmt="o",
+                color=POSITIVE, markerfacecolor=face, markersize=7, elinewidth=2, capsize=4, label=said,
             )  # fmt: skip
-    ax.plot(animals["naive"], row, "x", color=NEGATIVE, markersize=7, markeredgewidth=2, label="naive")
-    ax.set(yticks=row, ylim=(len(animals) - 0.5, -0.5), xlabel="cells")
-    ax.set_yticklabels(animals["animal"])
-    ax.set_xlim(0, 1.05 * max(animals["high"].max(), animals["naive"].max(), 1))
-    every = table[table["animal"] == "all"].iloc[0]
-    ax.set_title(f"All: {every['corrected']:,} ({every['low']:,} to {every['high']:,})")
+    ax.plot(rows["naive"], row, "x", color=NEGATIVE, markersize=7, markeredgewidth=2, label="naive")
+    ax.set(yticks=row, ylim=(len(rows) - 0.5, -0.5), xlabel="cells")
+    ax.set_yticklabels(names)
+    ax.set_xlim(0, 1.05 * max(high.max(), rows["naive"].max(), 1))
+    every = [each[0] for each in _best_counts(table[table["animal"] == "all"])[:3]]
+    ax.set_title("All: {:,.0f} ({:,.0f} to {:,.0f})".format(*every))
     ax.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=3)
     return ax
+
+
+def _best_counts(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Return the counts with missed cells and their ends where all are known, else those without."""
+    names, label = ("corrected", "low", "high"), "corrected"
+    if rows["total"].notna().all():
+        names, label = ("total", "total_low", "total_high"), "with missed cells"
+    value, low, high = (rows[name].to_numpy(dtype="float64") for name in names)
+    return value, low, high, label
 
 
 def plot_balance(balance: Balance, *, ax: "Axes | None" = None) -> "Axes":
