@@ -32,7 +32,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["sampling", "audits", "keys", "pools", "cube_store"],
     ["drawing", "boxes", "parts", "guard"],
     ["labelled", "misses"],
-    ["appraisal", "bundles", "quality"],
+    ["appraisal", "held_out", "bundles", "quality"],
     ["batches", "told", "balance", "points", "assessment"],
     ["rivals"],
     ["counting", "standing", "skips"],
