@@ -9,6 +9,12 @@ FALLS = 0.03  # of the held-out loss over the last quarter: by less, it is flat
 GAP = 1.5  # held-out loss over training loss: above, the network knows its labels better than others
 
 
+def kept_epoch(history: pd.DataFrame) -> int:
+    """Return the epoch whose weights a training kept: that of the least smoothed validation loss."""
+    judged = history.get("val_smooth", history["val_loss"])
+    return int(history["epoch"].iloc[int(np.argmin(judged))])
+
+
 def read_curves(history: pd.DataFrame) -> str:
     """Return a plain sentence: still learning, overfitting since an epoch, or the labels are the limit.
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.special import expit
 
 from cellkit.augment import AugmentSettings
+from cellkit.learning import kept_epoch
 from cellkit.networks import (
     FitSettings,
     TrainingSet,
@@ -81,10 +82,35 @@ def test_the_weights_of_the_best_epoch_are_kept_and_training_ends_when_it_gets_n
         model, toy(64, 0), wrong, settings=replace(QUICK, epochs=9, patience=2),
         on_epoch=lambda row: kept.setdefault(row["epoch"], model.get_weights()),
     )  # fmt: skip
-    best = int(history.loc[history["val_loss"].idxmin(), "epoch"])
+    best = int(history.loc[history["val_smooth"].idxmin(), "epoch"])
     assert len(history) == best + 2 < 9
     assert same(model.get_weights(), kept[best])
     assert not same(model.get_weights(), kept[len(history)]), "control: the last epoch has other weights"
+
+
+def test_one_lucky_epoch_is_not_kept_for_its_luck(monkeypatch):
+    from cellkit.networks import fit as engine
+
+    lucky = iter([0.7, 0.1, 0.69, 0.6, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3])
+    real = engine.__globals__["_evaluate"]
+
+    def evaluate(trainer, labelled, settings, prefix):
+        row = real(trainer, labelled, settings, prefix)
+        return row | ({"val_loss": next(lucky)} if prefix else {})
+
+    monkeypatch.setitem(engine.__globals__, "_evaluate", evaluate)
+    kept = {}
+    for smooth in (1, 3):
+        lucky = iter([0.7, 0.1, 0.69, 0.6, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3])
+        model, weights = build(), {}
+        history = fit(
+            model, toy(64, 0), toy(32, 1), settings=replace(QUICK, epochs=10, patience=10, smooth=smooth),
+            on_epoch=lambda row, of=model, into=weights: into.setdefault(row["epoch"], of.get_weights()),
+        )  # fmt: skip
+        kept[smooth] = next(epoch for epoch, each in weights.items() if same(each, model.get_weights()))
+        assert kept_epoch(history) == kept[smooth]
+    assert kept == {1: 2, 3: 10}
+    assert history["val_smooth"].tolist()[:4] == pytest.approx([0.7, 0.4, 1.49 / 3, 1.39 / 3])
 
 
 def test_the_loss_in_the_history_is_the_evaluated_one_and_weighs_the_classes_by_the_balance():

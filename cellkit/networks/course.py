@@ -27,6 +27,9 @@ class FitSettings:
         Of AdamW.
     patience : int
         Epochs without a better validation loss after which training stops.
+    smooth : int
+        Epochs over which the validation loss is averaged before the best is chosen: with few labels held out
+        one low value may be luck.
     balance : float or None
         Share of the positive class in what the network is shown; None shows every label once an epoch.
     sources : str
@@ -43,6 +46,7 @@ class FitSettings:
     warm_up: float = 0.1
     weight_decay: float = 1e-4
     patience: int = 6
+    smooth: int = 3
     balance: float | None = 0.5
     sources: str = "size"
     augment: AugmentSettings = field(default_factory=AugmentSettings)

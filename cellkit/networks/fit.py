@@ -14,13 +14,15 @@ from scipy.special import expit, log_expit
 
 from cellkit import __version__
 from cellkit.disk import fingerprint
+from cellkit.learning import kept_epoch
 from cellkit.networks.checkpoint import State, load_state, save_state
 from cellkit.networks.course import FitSettings, rate_at
 from cellkit.networks.stream import PART, TrainingSet, batches, check_set, draw_sample
 
 __all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
 METRICS = ("loss", "accuracy", "f1", "precision", "recall")
-HISTORY = ("epoch", *METRICS, *(f"val_{name}" for name in METRICS), "learning_rate", "seconds")
+JUDGED = (*(f"val_{name}" for name in METRICS), "val_smooth")
+HISTORY = ("epoch", *METRICS, *JUDGED, "learning_rate", "seconds")
 WATCHED = 512
 
 
@@ -57,7 +59,7 @@ def fit(
     checkpoint: Path | None = None,
     **watch: Unpack[Watch],
 ) -> pd.DataFrame:
-    """Teach a network in place; it ends with the weights of the epoch of the least validation loss.
+    """Teach a network in place; it ends with the weights of the epoch of the least smoothed validation loss.
 
     Parameters
     ----------
@@ -81,8 +83,9 @@ def fit(
     -------
     DataFrame
         One row an epoch: epoch; loss, accuracy, f1, precision and recall on (at most 512) training cubes as
-        they are, evaluated after the epoch, and the same with `val_` on the validation cubes; learning_rate;
-        seconds. Losses are weighted to the classes' shares in `balance`.
+        they are, evaluated after the epoch, and the same with `val_` on the validation cubes; val_smooth, the
+        mean of val_loss over the last `smooth` epochs; learning_rate; seconds. Losses are weighted to the
+        classes' shares in `balance`.
 
     Raises
     ------
@@ -158,7 +161,7 @@ def _begin(course: _Course, model: Any, rows: list[dict[str, float]]) -> State:
     """Return the state before the first epoch: what was taught before counts as its best."""
     best_epoch, loss = 0, np.inf
     if rows:
-        best_epoch = int(min(rows, key=lambda row: row["val_loss"])["epoch"])
+        best_epoch = kept_epoch(pd.DataFrame(rows))
         loss = _evaluate(course.trainer, course.validation, course.settings, "")["loss"]
     return State(rows, best_epoch, loss, [], [], model.get_weights())
 
@@ -188,9 +191,9 @@ def _after(state: State, model: Any, trainer: Any) -> State:
     """Return the state after the epoch of the last row, which is kept if it is the best."""
     variables, optimiser = _values(_variables(trainer)), _values(trainer.optimizer.variables)
     row = state.rows[-1]
-    if row["val_loss"] < state.best_loss:
+    if row["val_smooth"] < state.best_loss:
         return State(
-            state.rows, int(row["epoch"]), row["val_loss"], variables, optimiser, model.get_weights()
+            state.rows, int(row["epoch"]), row["val_smooth"], variables, optimiser, model.get_weights()
         )
     return state._replace(variables=variables, optimiser=optimiser)
 
@@ -216,6 +219,8 @@ def _epoch(course: _Course, state: State, stop: threading.Event | None) -> dict[
             raise _NotFiniteError(loss)
     row = {"epoch": epoch} | _evaluate(trainer, course.watched, settings, "")
     row |= _evaluate(trainer, course.validation, settings, "val_")
+    recent = [*state.rows[course.first :], row][-settings.smooth :]
+    row["val_smooth"] = float(np.mean([each["val_loss"] for each in recent]))
     return row | {"learning_rate": rate, "seconds": perf_counter() - began}
 
 

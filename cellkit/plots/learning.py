@@ -11,7 +11,7 @@ import pandas as pd
 
 from cellkit.augment import AugmentSettings, augment_cubes
 from cellkit.disk import writing
-from cellkit.learning import read_curves
+from cellkit.learning import kept_epoch, read_curves
 from cellkit.plots.style import INK, POSITIVE, bare, dress, new_axes, write
 from cellkit.retrain import history as history_of
 from cellkit.study import Study
@@ -45,18 +45,19 @@ def plot_curves(
     for number, (name, earlier) in enumerate((former or {}).items()):
         style = {"color": INK, "linewidth": 1, "linestyle": ("--", "-.", ":")[number % 3], "alpha": 0.8}
         ax.plot(earlier["epoch"], earlier[f"val_{metric}"], label=f"{name}, held out", **style)
-    epoch, best = history["epoch"].to_numpy(), int(history["val_loss"].idxmin())
+    epoch = history["epoch"].to_numpy()
+    best = int(np.flatnonzero(epoch == kept_epoch(history))[0])
     for name, label, colour in [(metric, "train", INK), (f"val_{metric}", "held out", POSITIVE)]:
         if name in history:
             style = {"linewidth": 2, "marker": "o" if len(epoch) < 4 else "", "label": label}
             ax.plot(epoch, history[name].to_numpy(), color=colour, **style)
-    ax.axvline(history["epoch"][best], color=INK, linewidth=1, linestyle=":")
+    ax.axvline(epoch[best], color=INK, linewidth=1, linestyle=":")
     if f"val_{metric}" in history:
-        ax.plot(history["epoch"][best], history[f"val_{metric}"][best], "o", color=POSITIVE, markersize=7)
+        ax.plot(epoch[best], history[f"val_{metric}"].iloc[best], "o", color=POSITIVE, markersize=7)
         ax.legend(frameon=False, labelcolor=INK, fontsize=9)
     said = f"\n\n{fill(read_curves(history), 64)}" if metric == "loss" else ""
     ax.set(xlabel=f"epoch{said}", ylabel=metric.replace("_", " "))
-    ax.set_title(f"Best: epoch {history['epoch'][best]}")
+    ax.set_title(f"Best: epoch {epoch[best]}")
     ax.xaxis.get_major_locator().set_params(integer=True)
     return dress(ax)
 
