@@ -5,17 +5,18 @@
 Candidates come from synthetic two-channel brains, half of them cells; the labels of one brain in five are
 held out. Both programs get the same places of the same volumes, each with cubes of its own geometry.
 cellfinder's are 20 x 50 x 50 at 5 x 1 x 1 um, as TIFFs with a `training.yaml`; version 1.10.1 in the
-environment of `--peer` trains as it does by default (ResNet50, 100 epochs, batch 16, learning rate 1e-4, augmentation).
-It does not stop by itself: what counts is the largest F1 on the held-out cubes after any of its epochs, and
-the seconds until then. That takes hours on two cores: `--epochs` cuts it short, `--target` takes its F1 as
-given. cellkit starts from random weights too, and its time runs until its first epoch with that F1. Loading
-and cutting are in neither time, evaluation only in cellkit's.
+environment of `--peer` trains as it does by default (ResNet50, 100 epochs, batch 16, learning rate 1e-4,
+augmentation). It does not stop by itself: what counts is the largest F1 on the held-out cubes after any
+of its epochs, and the seconds until then. That takes hours on two cores: `--epochs` cuts it short,
+`--target` takes its F1 as given. cellkit starts from random weights too, and its time runs until its
+first epoch with that F1. Loading and cutting are in neither time, evaluation only in cellkit's.
 
 `--memory N` trains two epochs on N cubes on disk, in a process of its own, and prints its peak memory.
 """
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -80,7 +81,7 @@ if __name__ == "__main__":
     weights = str(folder / "any.keras")
     build_model(network_depth="18-layer", learning_rate=1e-4).save(weights)
     run(folder / "out", [str(folder / "training.yaml")], model_weights=weights, network_depth=order["depth"],
-        epochs=order["epochs"], n_free_cpus=0, save_checkpoints=False, test_fraction=0.1)
+        epochs=order["epochs"], n_free_cpus=0, no_save_checkpoints=True, test_fraction=0.1)
     print(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
 """
 
@@ -168,13 +169,17 @@ def theirs(brains: list[tuple[Image, pd.DataFrame]], folder: Path, options: argp
     (folder / "peer.py").write_text(PEER)
     told = []
     command = [options.peer, str(folder / "peer.py"), str(folder / "order.json")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        for line in process.stdout or ():
-            if line.startswith("{"):
-                told.append(json.loads(line))
-                print(f"  cellfinder {told[-1]}", flush=True)
+    with (folder / "errors").open("w") as errors:
+        pipes = {"stdout": subprocess.PIPE, "stderr": errors, "text": True}
+        with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": ""}, **pipes) as process:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    told.append(json.loads(line))
+                    print(f"  cellfinder {told[-1]}", flush=True)
     if process.returncode:
-        raise SystemExit(f"The peer ended with {process.returncode}; run {' '.join(command)} to see why.")
+        raise SystemExit(
+            f"The peer ended with {process.returncode}: {(folder / 'errors').read_text()[-800:]}"
+        )
     return told
 
 
