@@ -69,7 +69,9 @@ if __name__ == "__main__":
             called = self.model.predict(held_out, batch_size=32, verbose=0).argmax(axis=1) == 1
             hits = int((called & true).sum())
             f1 = 2 * hits / max(int(called.sum() + true.sum()), 1)
-            print(json.dumps({"epoch": epoch + 1, "f1": f1, "seconds": at - began - spent[0]}), flush=True)
+            told = {"epoch": epoch + 1, "f1": f1, "seconds": at - began - spent[0]}
+            print()
+            print(json.dumps(told), flush=True)
             spent[0] += time.perf_counter() - at
 
     real = keras.Model.fit
