@@ -3,10 +3,10 @@
     python benchmarks/detection.py --real DIR [--peer PYTHON] [--repeats 5] [--only quality,speed]
 
 `--real` is the folder that holds `cfos/` and `two_channel_brain/`, `--peer` the Python of an environment
-with cellfinder 1.10.1; without it only cellkit is timed. `--only` names some of quality, speed, start and
-memory. Speed is measured on `two_channel_brain` repeated to 150 planes, in a process that has run before; the
-start in fresh processes on its 30 planes; memory is the peak of a fresh process above what it holds once
-cellkit is imported.
+with cellfinder 1.10.1; without it only cellkit is timed. `--only` names some of quality, slices, speed, start
+and memory. Slices are synthetic, of three densities, with seeds on which nothing was chosen. Speed is
+measured on `two_channel_brain` repeated to 150 planes, in a process that has run before; the start in fresh
+processes on its 30 planes; memory is the peak of a fresh process above what it holds after importing cellkit.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,9 @@ import tifffile
 
 from cellkit.detect import find_candidates
 from cellkit.images import open_image
-from cellkit.match import score_points
+from cellkit.match import match_points, score_points
+from cellkit.synthetic import make_slices
+from cellkit.synthetic.slices import THIN, SliceSettings
 from cellkit.tables import positions_um
 
 CFOS, CFOS_UM, CFOS_DIAMETER_UM, WITHIN_UM = ("969", "1147", "753"), (6.0, 1.62, 1.62), 10.0, 10.0
@@ -79,6 +82,28 @@ def quality(folder: Path) -> None:
             score_points(places[: k * len(cells)], cells, within_um=WITHIN_UM).recall for k in PER_CELL
         ]
         print(f"{name:>6} {len(cells):>6} {len(found):>11}  " + "  ".join(f"{r:.3f}" for r in recalls))
+
+
+def slices(number: int = 8, seed: int = 20261121) -> None:
+    """Print the same for slices of one plane, pooled over several of each density."""
+    print(f"slices, {number} of each density, one-to-one within half a diameter; recall at k per cell")
+    print("nuclei  cells  candidates  " + "  ".join(f"{k:>3}/c" for k in PER_CELL))
+    for nuclei in (60, 140, 300):
+        ground = replace(THIN, somas=replace(THIN.somas, n=nuclei))
+        cells = candidates = 0
+        hits = dict.fromkeys(PER_CELL, 0)
+        for made in make_slices(number, SliceSettings(ground=ground), seed=seed):
+            image = open_image(made.marker, voxel_um=ground.voxel_um)
+            found = find_candidates(image, diameter_um=ground.diameter_um)
+            true = positions_um(made.truth[made.truth["class"].isin(["on", "off"])], ground.voxel_um)
+            cells, candidates = cells + len(true), candidates + len(found)
+            for k in PER_CELL:
+                places = positions_um(found.head(k * len(true)), ground.voxel_um)
+                hits[k] += len(match_points(places, true, within_um=ground.diameter_um / 2).true)
+        print(
+            f"{nuclei:>6} {cells:>6} {candidates:>11}  "
+            + "  ".join(f"{h / cells:.3f}" for h in hits.values())
+        )
 
 
 def seconds_of(python: Path, *arguments: object) -> list[tuple[int, float]]:
@@ -176,11 +201,12 @@ def main() -> None:
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="quality,speed,start,memory")
+    parser.add_argument("--only", default="quality,slices,speed,start,memory")
     options = parser.parse_args()
     brain = options.real / "two_channel_brain" / "signal.tif"
     parts = {
         "quality": lambda: quality(options.real),
+        "slices": slices,
         "speed": lambda: speed(brain, options.peer, options.repeats),
         "start": lambda: start(brain, options.peer, options.repeats),
         "memory": lambda: memory(brain),

@@ -6,50 +6,20 @@ streak shows no maximum of its own. All that decides about a blob lies within th
 that a volume cut into blocks gives the same blobs, bit for bit.
 """
 
-from dataclasses import dataclass, replace
-from math import floor, sqrt
+from math import sqrt
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from scipy.ndimage import label
 
-from cellkit.smoothing import Box, Count, Room, Sides, cell_means, reach, smooth, smoothing_steps
-from cellkit.tables import ZYX
+from cellkit.grids import COLUMN, PLATEAU, PROFILE, Grid
+from cellkit.plateaus import Pieces, find_pieces
+from cellkit.smoothing import Box, Count, Room, cell_means, smooth
 
-# Lengths are in cell diameters. Chosen on annotated volumes, where each may change by a third at little loss.
-VOXELS_PER_DIAMETER = 4
-CENTRE_SIGMA, SURROUND_SIGMA = 0.25, 0.45
-BEND = 0.5
-COLUMN, SHOULDER = 1.5, 0.5  # a shoulder has this share of the height of what stands within its column
-PLATEAU, PLATEAU_VOXELS = 1.2, 4
-PROFILE, LEAST_WIDTH = 0.8, 0.2
-SMOOTHED, SHRUNK = 0.46, 0.41  # the squared width of a smoothed ball is 0.46 + 0.41 * diameter²
-NOISE_CELL, STANDS_OUT = 1.5, 1.0
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The working grid of one image, along z, y, x; lengths but `image_shape` are working voxels.
-
-    A working voxel of `voxel_um` is the mean of `binning` voxels; `centre` and `surround` are the variances
-    of the two smoothings; a `noise_cell` shares one estimate of the noise; blocks need a `margin` around.
-    """
-
-    image_shape: Count
-    shape: Count
-    binning: Count
-    voxel_um: Sides
-    diameter_um: float
-    centre: Sides
-    surround: Sides
-    noise_cell: Count
-    margin: Count
-
-    def within(self, diameters: float) -> Count:
-        """Return how many whole voxels lie within so many diameters: none along an axis of one voxel."""
-        counts = (floor(diameters * self.diameter_um / v + 1e-9) for v in self.voxel_um)
-        return tuple(c if n > 1 else 0 for c, n in zip(counts, self.shape, strict=True))
+BEND, LEAST_WIDTH = 0.5, 0.2  # in cell diameters; as those of the grid, a third more or less matters little
+SHOULDER = 0.5  # a shoulder has this share of the height of what stands within its column
+PLATEAU_VOXELS = 4
 
 
 class Blobs(NamedTuple):
@@ -57,7 +27,9 @@ class Blobs(NamedTuple):
 
     `centre` (n, 3) in voxels of the image; `height` (n,) above the surroundings in grey values; `roundness`
     (n,) from 0, a line or an edge, to 1; `shoulder` (n,) bool; `diameter_um` (n,); `noise` (z, y, x), the
-    mean size of the height in each noise cell, in grey values; `span` (2,), least and greatest grey value.
+    mean size of the height in each noise cell, in grey values; `span` (2,), least and greatest grey value;
+    `piece` (n,), number of the piece of a plateau that the blob lies on, 0 for none; `level, sums, rim` as of
+    `plateaus.Pieces`.
     """
 
     centre: np.ndarray
@@ -67,33 +39,15 @@ class Blobs(NamedTuple):
     diameter_um: np.ndarray
     noise: np.ndarray
     span: np.ndarray
+    piece: np.ndarray
+    level: np.ndarray
+    sums: np.ndarray
+    rim: np.ndarray
 
-
-def working_grid(image_shape: Count, voxel_um: ZYX, diameter_um: float) -> Grid:
-    """Choose the working grid for cells of `diameter_um` in an image of so many voxels (z, y, x)."""
-    binning = tuple(
-        max(1, floor(diameter_um / v / VOXELS_PER_DIAMETER)) if n > 1 else 1
-        for v, n in zip(voxel_um, image_shape, strict=True)
-    )
-    shape = tuple(-(-n // b) for n, b in zip(image_shape, binning, strict=True))
-    voxel = tuple(b * v for b, v in zip(binning, voxel_um, strict=True))
-
-    def variance(share: float) -> Sides:
-        return tuple(share * (diameter_um / v) ** 2 * (n > 1) for v, n in zip(voxel, shape, strict=True))
-
-    centre, surround = variance(CENTRE_SIGMA**2), variance(SURROUND_SIGMA**2 - CENTRE_SIGMA**2)
-    cell = tuple(max(1, round(NOISE_CELL * diameter_um / v)) for v in voxel)
-    grid = Grid(image_shape, shape, binning, voxel, diameter_um, centre, surround, cell, (0, 0, 0))
-    return replace(grid, margin=_margin(grid))
-
-
-def _margin(grid: Grid) -> Count:
-    """Return how far the filters reach and, behind them, a column, a plateau and a profile."""
-    inner, outer = ([reach(smoothing_steps(v)) for v in axes] for axes in (grid.centre, grid.surround))
-    column, plateau, profile = (grid.within(share) for share in (COLUMN, PLATEAU, PROFILE))
-    z = inner[0] + max(outer[0] + max(1, column[0]), plateau[0])
-    y, x = (inner[a] + max(outer[a] + 2, plateau[a] + profile[a] + 2) for a in (1, 2))
-    return (z if grid.shape[0] > 1 else 0), y, x
+    @property
+    def pieces(self) -> Pieces:
+        """The pieces of plateaus in the block."""
+        return Pieces(self.level, self.sums, self.rim)
 
 
 def find_blobs(values: np.ndarray, grid: Grid, start: Count, room: Room) -> Blobs:
@@ -128,11 +82,17 @@ def find_blobs(values: np.ndarray, grid: Grid, start: Count, room: Room) -> Blob
     peak = height[tuple(place.T)]
     kept = peak > 1e-5 * np.abs(inner[tuple(place.T)])
     place, shoulder, peak = place[kept], shoulder[kept], peak[kept]
-    shift = _to_plateaus(values, place, _to_tops(height, place), grid)
+    level, equal = _brightest(values, place)
+    flat = equal >= PLATEAU_VOXELS
+    shift = _to_tops(height, place)
+    shift[flat] = _to_plateaus(values, place[flat], shift[flat], level[flat], grid)
     roundness, diameter_um = _shapes(inner, place + np.rint(shift).astype(np.int64), grid)
     centre = ((place + start - grid.margin) + shift + 0.5) * grid.binning - 0.5
     centre = np.clip(centre, 0, np.subtract(grid.image_shape, 1))
-    return Blobs(centre, peak, roundness, shoulder, diameter_um.astype(np.float32), noise, span)
+    pieces, numbers = find_pieces(values, core, start, grid.shape)
+    on = np.zeros(len(place), np.int32)
+    on[level == pieces.level] = numbers.at(place[level == pieces.level])
+    return Blobs(centre, peak, roundness, shoulder, diameter_um.astype(np.float32), noise, span, on, *pieces)
 
 
 def _core(shape: Count, grid: Grid, start: Count) -> Box:
@@ -165,7 +125,7 @@ def _peaks(
     for slab, cells in zip(_slabs(core, grid.noise_cell[0]), noise, strict=True):
         place = np.argwhere(height[slab] == top[slab])
         _, y, x = (place // grid.noise_cell).T
-        stands_out = height[slab][tuple(place.T)] > STANDS_OUT * cells[y, x]
+        stands_out = height[slab][tuple(place.T)] > grid.scales.stands_out * cells[y, x]
         places.append(place[stands_out] + [side.start for side in slab])
     place = np.concatenate(places)
     peak, above = _Around(height, place)(0, 0, 0), _Around(top, place)
@@ -205,13 +165,20 @@ def _to_tops(height: np.ndarray, place: np.ndarray) -> np.ndarray:
     return shift
 
 
-def _to_plateaus(values: np.ndarray, place: np.ndarray, shift: np.ndarray, grid: Grid) -> np.ndarray:
-    """Return `shift`, or the way to the middle of the plateau that a place lies on, as in saturated cells."""
+def _brightest(values: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the greatest value of the 3 x 3 around each place in its plane, and how many have it."""
     near = _Around(values, place)
-    block = np.stack([near(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
-    level = block.max(axis=0)
+    around = np.stack([near(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
+    level = around.max(axis=0)
+    return level, (around == level).sum(axis=0)
+
+
+def _to_plateaus(
+    values: np.ndarray, place: np.ndarray, shift: np.ndarray, level: np.ndarray, grid: Grid
+) -> np.ndarray:
+    """Return `shift`, or the way to the middle of the plateau of `level` that a place lies on."""
     window = np.asarray(grid.within(PLATEAU))
-    for row in np.flatnonzero((block == level).sum(axis=0) >= PLATEAU_VOXELS):
+    for row in range(len(place)):
         box = tuple(slice(p - w, p + w + 1) for p, w in zip(place[row], window, strict=True))
         regions, _ = label(values[box] == level[row], np.ones((3, 3, 3)))
         inside = np.argwhere(regions) - window
@@ -246,7 +213,8 @@ def _widths(profile: np.ndarray, radius_um: np.ndarray, grid: Grid) -> np.ndarra
     high, low = profile[inner, n].astype(np.float64), profile[outer, n]
     share = np.where(high > low, (high - half) / np.where(high > low, high - low, 1), 0)
     width = 2 * (radius_um[inner] + share * (radius_um[outer] - radius_um[inner])) / grid.diameter_um
-    return grid.diameter_um * np.sqrt(np.maximum(width**2 - SMOOTHED, LEAST_WIDTH**2) / SHRUNK)
+    *_, smoothed, shrunk = grid.scales
+    return grid.diameter_um * np.sqrt(np.maximum(width**2 - smoothed, LEAST_WIDTH**2) / shrunk)
 
 
 def _opposites(diameters: float, grid: Grid) -> list[tuple[Count, Count]]:

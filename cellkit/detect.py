@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cellkit.blobs import working_grid
+from cellkit.grids import working_grid
 from cellkit.ranking import image_noise, strongest
 from cellkit.sweep import Sweep, block_shape, sweep
 from cellkit.tables import CALL_COLUMNS, CANDIDATE_COLUMNS, check_inside, check_table
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cellkit.networks.store import Network
     from cellkit.study import Study
 
-METHOD = 1
+METHOD = 2
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class DetectSettings:
 
     Attributes
     ----------
-    min_score : float
-        Candidates that stand out less are dropped; in standard deviations of the background.
+    min_score : float, optional
+        Candidates that stand out less are dropped; in standard deviations of the background. If not given 2,
+        or 0.5 in an image of one plane: cells fill more of it, and what they fill counts as background.
     min_distance : float
         Of two candidates in a plane that are nearer than so many diameters the stronger one stays.
     workers : int, optional
@@ -45,10 +46,14 @@ class DetectSettings:
         Voxels (z, y, x) to go through at a time; chosen by itself if not given.
     """
 
-    min_score: float = 2.0
+    min_score: float | None = None
     min_distance: float = 0.5
     workers: int | None = None
     block: tuple[int, int, int] | None = None
+
+    def least(self, planes: int) -> float:
+        """Return the least score in an image of so many planes."""
+        return (2.0 if planes > 1 else 0.5) if self.min_score is None else self.min_score
 
 
 DEFAULTS = DetectSettings()
@@ -85,6 +90,7 @@ def find_candidates(
     DataFrame
         `image, frame, z, y, x, score, diameter_um`, strongest first; `z, y, x` in voxels. `score` is the
         height above the surroundings in standard deviations of the background, less for lines and edges.
+        A saturated region, at the brightest value of the image, is one candidate however wide it is.
 
     Raises
     ------
@@ -103,8 +109,9 @@ def find_candidates(
                 f"An image must vary to hold cells; all of {image.name}, frame {frame}, is {low:g}. "
                 "Is it the right channel?"
             )
-        least, apart = settings.min_score, settings.min_distance
-        found = strongest(swept.blobs, image_noise(swept.noise), grid, least=least, apart=apart)
+        least, apart = settings.least(image.shape[2]), settings.min_distance
+        blobs, noise, on = swept.blobs, image_noise(swept.noise), swept.plateaus
+        found = strongest(blobs, noise, grid, plateaus=on, least=least, apart=apart)
     return found.assign(image=image.name, frame=frame)[list(CANDIDATE_COLUMNS)].astype(CANDIDATE_COLUMNS)
 
 

@@ -8,7 +8,9 @@ import pandas as pd
 from scipy.ndimage import map_coordinates, median_filter
 from scipy.spatial import KDTree
 
-from cellkit.blobs import Blobs, Grid
+from cellkit.blobs import Blobs
+from cellkit.grids import Grid
+from cellkit.plateaus import Plateaus
 
 STANDARD_DEVIATION = 1.25
 SHOULDER_WEIGHT = 0.6
@@ -40,18 +42,20 @@ def scores(blobs: Blobs, noise: Noise, grid: Grid) -> np.ndarray:
 
 
 def strongest(
-    parts: Iterable[Blobs], noise: Noise, grid: Grid, *, least: float, apart: float
+    parts: Iterable[Blobs], noise: Noise, grid: Grid, *, plateaus: Plateaus, least: float, apart: float
 ) -> pd.DataFrame:
     """Return the blobs worth a look, strongest first.
 
     Parameters
     ----------
     parts : iterable of Blobs
-        Of all blocks of an image, in any order.
+        Of all blocks of an image, in any order; `piece` is the plateau that a blob lies on, -1 for none.
     noise : Noise
         Of the image.
     grid : Grid
         Of the image.
+    plateaus : Plateaus
+        Of the image; each is at most one candidate, in its middle.
     least : float
         Weaker blobs are dropped.
     apart : float
@@ -66,14 +70,34 @@ def strongest(
     for part in parts:
         score = scores(part, noise, grid)
         kept = score >= least
-        rows.append(np.column_stack([part.centre[kept], score[kept], part.diameter_um[kept]]))
+        columns = (part.centre[kept], score[kept], part.diameter_um[kept], part.piece[kept])
+        rows.append(np.column_stack(columns))
     table = np.concatenate(rows)
     rows.clear()
     table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0], -table[:, 3]))]
     flatter = apart / max(APART_Z, apart)
     voxel_um = np.divide(grid.voxel_um, grid.binning) * [flatter, 1, 1]
-    kept = spread_out(table[:, :3] * voxel_um, apart * grid.diameter_um)
-    return pd.DataFrame(table[kept], columns=["z", "y", "x", "score", "diameter_um"])
+    table = table[spread_out(table[:, :3] * voxel_um, apart * grid.diameter_um)]
+    if (table[:, 5] >= 0).any():
+        table = _one_each(table, plateaus, grid)
+        table = table[spread_out(table[:, :3] * voxel_um, apart * grid.diameter_um)]
+    return pd.DataFrame(table[:, :5], columns=["z", "y", "x", "score", "diameter_um"])
+
+
+def _one_each(table: np.ndarray, plateaus: Plateaus, grid: Grid) -> np.ndarray:
+    """Keep of the rows on one plateau the first, in the plateau's middle and at least as wide as it is."""
+    kept, on = table[:, 5] < 0, np.flatnonzero(table[:, 5] >= 0)
+    which, first = np.unique(table[on, 5].astype(np.int64), return_index=True)
+    rows = on[first]
+    kept[rows] = True
+    table[rows, :3] = (plateaus.centre[which] + 0.5) * grid.binning - 0.5
+    table[rows, :3] = np.clip(table[rows, :3], 0, np.subtract(grid.image_shape, 1))
+    if grid.shape[0] > 1:
+        wide = np.cbrt(plateaus.voxels[which] * np.prod(grid.voxel_um) * 6 / np.pi)
+    else:
+        wide = np.sqrt(plateaus.voxels[which] * np.prod(grid.voxel_um[1:]) * 4 / np.pi)
+    table[rows, 4] = np.maximum(table[rows, 4], wide)
+    return table[kept]
 
 
 def spread_out(places: np.ndarray, apart: float) -> np.ndarray:

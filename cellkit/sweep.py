@@ -18,9 +18,11 @@ from zipfile import BadZipFile
 import numpy as np
 from tqdm.auto import tqdm
 
-from cellkit.blobs import Blobs, Grid, find_blobs
+from cellkit.blobs import Blobs, find_blobs
 from cellkit.disk import fingerprint, write_text, writing
+from cellkit.grids import Grid
 from cellkit.images import Image
+from cellkit.plateaus import Plateaus, join
 from cellkit.smoothing import Count, Room, mirror, pool
 
 ALL_BLOCKS = 3_000_000
@@ -43,10 +45,15 @@ class Sweep(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What a sweep found: `noise` of all noise cells (z, y, x), `span` of the grey values, blobs by block."""
+    """What a sweep found.
+
+    `noise` of all noise cells (z, y, x); `span`, least and greatest grey value; saturated `plateaus`; `blobs`
+    of one block after the other, whose `piece` is now their plateau, -1 for none.
+    """
 
     noise: np.ndarray
     span: tuple[float, float]
+    plateaus: Plateaus
     blobs: Iterable[Blobs]
 
 
@@ -56,6 +63,7 @@ class _Seen(NamedTuple):
     noise: np.ndarray
     span: np.ndarray
     fair: int
+    level: float
 
 
 @contextmanager
@@ -84,9 +92,9 @@ def sweep(image: Image, grid: Grid, how: Sweep) -> Iterator[Swept]:
                 part = find_blobs(read_block(image, grid, start, how, rooms.room), grid, start, rooms.room)
                 keep.write(start, part)
             fair = np.count_nonzero(part.height > FAIR * np.median(part.noise))
-            return _Seen(part.noise.copy(), part.span, int(fair))
+            return _Seen(part.noise.copy(), part.span, int(fair), float(part.level[0]))
 
-        noise, span = np.empty(_cells(grid), np.float32), (np.inf, -np.inf)
+        noise, span, levels = np.empty(_cells(grid), np.float32), (np.inf, -np.inf), {}
         bar = tqdm(total=len(starts), unit="block", desc=image.name, disable=not how.progress, leave=False)
         with bar, _threads(how.workers) as threads:
             waiting = {threads.submit(one, start): start for start in starts}
@@ -95,7 +103,17 @@ def sweep(image: Image, grid: Grid, how: Sweep) -> Iterator[Swept]:
                 cells = tuple(slice(f, f + n) for f, n in zip(first, seen.noise.shape, strict=True))
                 noise[cells] = seen.noise
                 span = min(span[0], float(seen.span[0])), max(span[1], float(seen.span[1]))
-        yield Swept(noise, span, map(keep.finished, starts))
+                levels[start] = seen.level
+        bright = (start for start in starts if levels[start] == span[1])
+        plateaus, numbers = join((start, keep.finished(start).pieces) for start in bright)
+        yield Swept(
+            noise, span, plateaus, (_placed(keep.finished(start), numbers.get(start)) for start in starts)
+        )
+
+
+def _placed(part: Blobs, numbers: np.ndarray | None) -> Blobs:
+    """Return blobs that know the plateau they lie on, from the plateau of each piece."""
+    return part._replace(piece=np.full(len(part.piece), -1) if numbers is None else numbers[part.piece])
 
 
 def _cells(grid: Grid) -> Count:

@@ -8,6 +8,7 @@ from cellkit.detect import DetectSettings, call_candidates, classify, detect, fi
 from cellkit.images import open_image
 from cellkit.match import match_points
 from cellkit.study import create_study
+from cellkit.synthetic import make_slices
 from cellkit.tables import CANDIDATE_COLUMNS
 
 
@@ -154,6 +155,34 @@ def test_a_slice_is_a_volume_of_one_plane():
     table = found(paint((1, 130, 150), flat))
     assert recall(table, flat, per_place=1) == 1
     assert (table["z"] == 0).all()
+
+
+def test_crowded_nuclei_of_a_slice_are_found():
+    hits = sparse = cells = 0
+    for made in make_slices(2, seed=3):
+        ground = made.settings.ground
+        true = um(made.truth[made.truth["class"].isin(["on", "off"])], ground.voxel_um)
+        shown = {"voxel_um": ground.voxel_um, "diameter_um": ground.diameter_um}
+        near = {"voxel_um": ground.voxel_um, "within_um": ground.diameter_um / 2, "per_place": 5}
+        cells += len(true)
+        hits += len(true) * recall(found(made.marker, **shown), true, **near)
+        sparse += len(true) * recall(found(made.marker, **shown, min_score=2), true, **near)
+    assert hits / cells > 0.85
+    assert sparse / cells < 0.7, "control: what stands out as far as it must in a volume"
+
+
+def test_the_diameter_is_about_that_of_a_nucleus_in_a_slice():
+    places = [(0, 30 + 50 * i, 30 + 50 * j) for i in range(4) for j in range(4)]
+    for diameter in (11.0, 15.0, 19.0):
+        table = found(paint((1, 110, 110), places, diameter_um=diameter, noise=5)).head(16)
+        assert table["diameter_um"].median() == pytest.approx(diameter, rel=0.1)
+
+
+def test_the_least_score_is_higher_in_a_volume_than_in_a_slice():
+    volume = paint((12, 80, 80), [(30, 80, 80)])
+    assert 2 <= found(volume)["score"].min() < 2.2
+    assert 0.5 <= found(volume[6:7])["score"].min() < 0.7
+    assert found(volume, min_score=0.5)["score"].min() < 0.7, "control"
 
 
 @pytest.mark.parametrize("planes", [2, 3, 5])

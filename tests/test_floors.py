@@ -8,7 +8,7 @@ import pytest
 FLOORS = [  # lowest first; modules in one row may not import one another
     ["tables"],
     ["blocks", "planes", "smoothing"],
-    ["tiffs"],
+    ["tiffs", "plateaus", "grids"],
     ["files", "intensities"],
     ["blobs"],
     ["ranking", "diversity", "learning", "disk", "cubes", "augment", "match", "estimates", "strata"],

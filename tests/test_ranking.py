@@ -1,19 +1,21 @@
 import numpy as np
 import pytest
 
-from cellkit.blobs import Blobs, working_grid
+from cellkit.blobs import Blobs
+from cellkit.grids import working_grid
+from cellkit.plateaus import Plateaus
 from cellkit.ranking import Noise, image_noise, scores, strongest
 
 GRID = working_grid((40, 100, 100), (5.0, 2.0, 2.0), 10.0)
 
 
-def blobs(centre, *, height=100.0, roundness=1.0, shoulder=False, noise=10.0):
+def blobs(centre, *, height=100.0, roundness=1.0, shoulder=False, noise=10.0, plateau=-1):
     n = len(centre)
     cells = [-(-s // c) for s, c in zip(GRID.shape, GRID.noise_cell, strict=True)]
     columns = (np.full(n, value) for value in (height, roundness, shoulder))
-    return Blobs(
-        np.array(centre, float), *columns, np.full(n, 10.0), np.broadcast_to(noise, cells), np.zeros(2)
-    )
+    shown = np.full(n, 10.0), np.broadcast_to(noise, cells), np.zeros(2)
+    none = np.zeros(1), np.zeros((0, 4)), np.zeros((0, 2), int)
+    return Blobs(np.array(centre, float), *columns, *shown, np.full(n, plateau), *none)
 
 
 NOISE = Noise(np.full([-(-s // c) for s, c in zip(GRID.shape, GRID.noise_cell, strict=True)], 10.0), 10.0)
@@ -51,6 +53,7 @@ def test_lines_and_shoulders_count_less():
     assert scored(one, shoulder=True) == pytest.approx(0.6 * scored(one))
 
 
+NONE = Plateaus(np.zeros((0, 3)), np.zeros(0))
 ROW = np.array([(20, 50, 50), (20, 50, 52), (20, 50, 54)], float)
 
 
@@ -58,7 +61,7 @@ def kept(centre, score, *, least=0.0, apart=0.5):
     """Return which of these blobs are kept, strongest first; each is a part of its own."""
     usual = scores(blobs(centre), NOISE, GRID)
     parts = [blobs([c], height=100 * s / u) for c, s, u in zip(centre, score, usual, strict=True)]
-    table = strongest(parts, NOISE, GRID, least=least, apart=apart)
+    table = strongest(parts, NOISE, GRID, plateaus=NONE, least=least, apart=apart)
     assert table["score"].is_monotonic_decreasing
     places = table[["z", "y", "x"]].to_numpy()
     return [int(np.flatnonzero((centre == place).all(axis=1))[0]) for place in places]

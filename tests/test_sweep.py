@@ -1,6 +1,6 @@
 import re
 import signal
-import tracemalloc
+import weakref
 from _thread import interrupt_main
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import tifffile
 import zarr
 from painted import SOMA, VOXEL, found, paint, scattered
 
+from cellkit.blobs import find_blobs
 from cellkit.detect import DetectSettings, find_candidates
 from cellkit.images import open_image
 
@@ -45,7 +45,7 @@ def test_the_table_does_not_depend_on_the_blocks(volume, kind, block):
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
 
 
-@pytest.mark.parametrize("chunk", [(1, 16, 16), (7, 16, 16), (64, 64, 64)], ids=str)
+@pytest.mark.parametrize("chunk", [(1, 130, 150), (7, 64, 64), (64, 64, 64)], ids=str)
 @pytest.mark.parametrize("voxel_um", [VOXEL, (1.6, 2.0, 2.0)], ids=["5 µm", "binned"])
 def test_chunks_of_a_file_are_read_whole_and_once_for_each_block(volume, tmp_path, chunk, voxel_um):
     store = zarr.create_array(tmp_path / "a.zarr", data=volume, chunks=chunk)
@@ -190,28 +190,19 @@ def test_the_threads_of_opencv_stay_as_they_were(volume):
     assert cv2.getNumThreads() == before
 
 
-@pytest.mark.parametrize("kind", ["npy", "compressed"])
-def test_memory_does_not_grow_with_the_number_of_planes(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("cellkit.planes.KEPT_BYTES", 100_000)
-    settings = DetectSettings(block=(20, 60, 70), workers=1, min_score=20)
-    peaks = []
-    for times in (1, 3, 30):
-        path = tmp_path / f"deep{times}.{'npy' if kind == 'npy' else 'tif'}"
-        deep = np.tile(paint((40, 60, 70), []), (times, 1, 1))
-        if kind == "npy":
-            np.save(path, deep)
-        else:
-            tifffile.imwrite(path, deep, compression="zlib")
-        image, parts = open_image(path, voxel_um=VOXEL), tmp_path / f"parts{times}"
-        tracemalloc.start()
-        find_candidates(image, diameter_um=SOMA, settings=settings, resume_folder=parts)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    _, short, long = peaks
-    assert long < 1.1 * short
-    assert sum(part.stat().st_size for part in parts.iterdir()) > 0.1 * short, (
-        "control: what waits on the disk"
-    )
+def test_the_blobs_of_finished_blocks_are_not_held_in_memory(volume, monkeypatch):
+    made, held = [], []
+
+    def watched(*args):
+        part = find_blobs(*args)
+        made.append(weakref.ref(part.centre))
+        held.append(sum(one() is not None for one in made))
+        return part
+
+    monkeypatch.setattr("cellkit.sweep.find_blobs", watched)
+    find_candidates(open_image(volume, voxel_um=VOXEL), diameter_um=SOMA, settings=SMALL)
+    assert len(held) == 45
+    assert max(held) <= 2, "the one just made and the one before"
 
 
 def test_without_a_folder_nothing_stays_on_the_disk(volume, tmp_path, monkeypatch):
