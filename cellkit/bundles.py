@@ -29,7 +29,7 @@ from cellkit.tables import CLASSES, check_table
 MANIFEST, LABELS = "bundle.json", "labels.csv"
 PART = re.compile(r"bundle\.json|labels\.csv|cubes/\d{1,6}-(signal|background)\.npy")
 VERSION = 1
-MOST_GIB = 16
+MOST_GIB = 4
 MOST_TIMES = 200
 LEAST = 2**20
 COLUMNS = {"stack": "int64", "z": "float64", "y": "float64", "x": "float64", "target": "int64"}
@@ -52,12 +52,18 @@ def write_bundle(pool: Pool, path: str | Path) -> Path:
     FileExistsError
         If there is such a file.
     ValueError
-        If the ending is another, or the pool has no labels.
+        If the ending is another, or the pool has no labels or too many.
     """
     path = Path(path)
     if path.suffix != ".zip" or len(pool) == 0:
         came = f"{len(pool)} labels for {path.name!r}"
         raise ValueError(f"A bundle needs labels and a name that ends in .zip; got {came}. Mend that.")
+    size = sum(_bytes_of(stack) for stack in pool.stacks)
+    if size > MOST_GIB * 2**30:
+        raise ValueError(
+            f"A bundle may hold {MOST_GIB} GiB of cubes; {pool.name} has {size / 2**30:.1f}. Pass on fewer "
+            "labels, or teach from the training folder itself: retrain(study, pools=[read_cellfinder(...)])."
+        )
     if path.exists():
         raise FileExistsError(f"A bundle is never overwritten; {path} is there. Choose another name.")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -70,6 +76,11 @@ def write_bundle(pool: Pool, path: str | Path) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _bytes_of(stack: LabelledStack) -> int:
+    channels = [cubes for cubes in stack.cubes.channels.values() if len(cubes)]
+    return sum(len(cubes) * np.asarray(cubes[0]).nbytes for cubes in channels)
 
 
 def _write_parts(pool: Pool, archive: zipfile.ZipFile) -> None:

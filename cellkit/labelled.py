@@ -123,8 +123,7 @@ def _pooled(study: Study, pool: Study | Pool | TrainingSet, card: NetworkCard) -
     if len(places) == 0:
         raise ValueError(f"A pool needs labels that may train; {_name(pool)} has none. Leave it out.")
     if isinstance(places, Pool):
-        labels = places.training_set(card.cube)
-        return labels._replace(cubes=labels.cubes.astype(np.float16))
+        return places.training_set(card.cube, study.folder / CUBES)
     cubes = keep_cubes(pool, places, card, study.folder / CUBES)
     weights = np.ones(len(places), np.float32)
     return TrainingSet(cubes, _targets(pool, places), weights, places["animal"].to_numpy())

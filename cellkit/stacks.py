@@ -1,6 +1,6 @@
 """Cubes that come with their labels and without their image: read as an image with one label a frame."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cellkit.blocks import Readable, Windows, read_block
-from cellkit.cubes import ROLES, CubeGeometry, cut_cubes
+from cellkit.cubes import ROLES, CubeGeometry, cut_batches
+from cellkit.disk import fingerprint
 from cellkit.intensities import Intensities, measure_intensities
 from cellkit.tables import ZYX
 
@@ -146,16 +147,31 @@ class LabelledStack:
         known = self.intensities or {role: measure_intensities(self.cubes, role) for role in self.cubes.roles}
         return dict(known)
 
-    def cut(self, geometry: CubeGeometry) -> np.ndarray:
-        """Return the cubes as a network of this geometry sees them, float32 (n, z, y, x, 3).
+    def batches(self, geometry: CubeGeometry) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield ``(rows, cubes)`` as a network of this geometry sees them, in the order of the labels.
 
         Where a network's cube reaches farther than the cubes do, their edge is repeated.
         """
         places = pd.DataFrame(self.centres, columns=["z", "y", "x"])
-        return cut_cubes(
+        return cut_batches(
             self.cubes,
             places.assign(frame=np.arange(len(places))),
             intensities=self.measured(),
             diameter_um=self.diameter_um,
             geometry=geometry,
         )
+
+    def cut(self, geometry: CubeGeometry) -> np.ndarray:
+        """Return what `batches` yields as one array, float32 (n, z, y, x, 3)."""
+        cubes = np.empty((len(self.targets), *geometry.shape, len(ROLES) + 1), np.float32)
+        for rows, cut in self.batches(geometry):
+            cubes[rows] = cut
+        return cubes
+
+    def hash(self) -> str:
+        """Return what changes when the labels, or one of 16 evenly spread cubes, change."""
+        some = np.unique(np.linspace(0, len(self.targets) - 1, 16).astype(int)) if len(self.targets) else []
+        cubes = [[fingerprint(np.asarray(each[n])) for n in some] for each in self.cubes.channels.values()]
+        labels = [fingerprint(np.asarray(self.centres)), fingerprint(np.asarray(self.targets))]
+        known = {role: measured.as_dict() for role, measured in (self.intensities or {}).items()}
+        return fingerprint([cubes, labels, known, self.diameter_um, self.cubes.voxel_um])

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from re import escape
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from cellkit.networks import FitSettings, NetworkCard
 from cellkit.networks.pool import CubePool, as_pool
 from cellkit.networks.stream import check_set, draw_order, pool_sets
 from cellkit.pools import Pool
+from cellkit.stacks import CubeStack, LabelledStack
 
 CARD = NetworkCard("x", cube=CubeGeometry((4, 8, 8)))
 
@@ -186,7 +186,9 @@ def test_a_pool_of_stacks_teaches_but_not_with_an_image_of_the_study(studies):
     study, other = studies
     tell(study)
     targets = np.array([1, 0])
-    stack = SimpleNamespace(animal="m1", targets=targets, cut=lambda cube: np.ones((2, *cube.shape, 3)))
+    pixels = np.random.default_rng(0).normal(size=(2, 9, 9, 9)).astype(np.float32)
+    cubes = CubeStack({"signal": pixels}, (9, 9, 9), (5.0, 5.0, 5.0))
+    stack = LabelledStack("m1", cubes, np.full((2, 3), 4.0), targets, 15.0)
     pool = Pool("bundle", "cell", (stack,))
     labelled = gather(study, CARD, [pool])
     assert labelled.sources == ("bundle",) and labelled.pools[0].targets.tolist() == [1, 0]

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from made_up import answer, make_study
 
 from cellkit.detect import classify
 from cellkit.images import open_image
@@ -17,6 +18,8 @@ from cellkit.networks import import_cellfinder, load_network
 from cellkit.networks.backend import load_keras
 from cellkit.networks.predict import predict
 from cellkit.networks.resnets import BLOCKS, CONVOLUTIONS, build_resnet, plan_of
+from cellkit.reassess import compare
+from cellkit.review import audit_queue, draw_audit
 from cellkit.study import create_study
 
 PARAMETERS = {18: 33_152_674, 50: 46_103_550}
@@ -141,6 +144,18 @@ def test_without_a_background_a_network_of_two_channels_says_what_to_do(networks
         predict(load_network("old", networks), image, place, intensities={}, diameter_um=16)
     twice = import_cellfinder(files / "net.keras", tmp_path, name="twice", background="signal")
     assert predict(twice, image, place, intensities={}, diameter_um=16).shape == (1,)
+
+
+def test_it_is_compared_with_another_network_on_one_audit(files, tmp_path):
+    study = make_study(tmp_path / "study", n=150)
+    draw_audit(study, n=60)
+    answer(study, audit_queue(study))
+    import_cellfinder(files / "net.weights.h5", study.folder / "networks", name="old", background="signal")
+    compared = compare(study, ["net-a", "old"])
+    assert [each.network for each in compared.assessments] == ["net-a", "old"]
+    assert " than net-a by " in compared.verdict or "cannot be told apart" in compared.verdict
+    places = compared.assessments[1].places
+    assert places["network"].eq("old").all() and places["p"].between(0, 1).all()
 
 
 # --- bad input -----------------------------------------------------------------------------------------
