@@ -62,6 +62,19 @@ def test_what_to_do_is_said_with_its_numbers():
     assert found.sentence.endswith("Audit 400 places of it before its count is believed.")
 
 
+def test_animals_that_differ_much_among_themselves_ask_for_a_larger_audit():
+    rng = np.random.default_rng(5)
+    others = [animal(rng, brighter=1.0), animal(rng, brighter=2.5)]
+    found = compare_animal(animal(rng, brighter=1.6), others)
+    assert not found.unlike
+    assert found.places == 200
+    assert found.sentence.startswith(
+        "This animal differs from the 2 animals that trained no more than they do from one another, but that "
+        "is much (brightness "
+    )
+    assert found.sentence.endswith("): error rates may differ too. Audit 200 places of it.")
+
+
 def test_what_cannot_be_compared_is_refused():
     rng = np.random.default_rng(4)
     one = animal(rng)

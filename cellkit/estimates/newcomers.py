@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-SMALL_AUDIT, FULL_AUDIT = 100, 400
+SMALL_AUDIT, MIDDLE_AUDIT, FULL_AUDIT = 100, 200, 400
 MOST = 2000
 CLEAR_PSI = 0.25
 ENOUGH_TO_JUDGE = 3
@@ -123,7 +123,8 @@ def compare_animal(
         )
         rows.append((name, distance, usual, _unlike(distance, usual, values.ndim, len(trained))))
     table = pd.DataFrame(rows, columns=["measure", "distance", "usual", "unlike"])
-    return Newcomer(table, *_advice(table, len(trained)))
+    flat = np.array([values.ndim == 1 for values in new.values()])
+    return Newcomer(table, *_advice(table, flat, len(trained)))
 
 
 def _check(new: dict[str, np.ndarray], trained: list[dict[str, np.ndarray]]) -> None:
@@ -153,7 +154,7 @@ def _unlike(distance: float, usual: float, axes: int, animals: int) -> bool:
     return distance > min(0.95, max(clear, 0.5 + factor * (usual - 0.5)))
 
 
-def _advice(table: pd.DataFrame, animals: int) -> tuple[int, str]:
+def _advice(table: pd.DataFrame, flat: np.ndarray, animals: int) -> tuple[int, str]:
     among = "halves of the animal" if animals == 1 else f"the {animals} animals"
     odd = table[table["unlike"]]
     if len(odd):
@@ -163,6 +164,14 @@ def _advice(table: pd.DataFrame, animals: int) -> tuple[int, str]:
         return FULL_AUDIT, (
             f"This animal is unlike {among} that trained: {said}. "
             f"Audit {FULL_AUDIT} places of it before its count is believed."
+        )
+    clear = np.where(flat, CLEAR_PSI, CLEAR_AUC_OF_FEW)
+    differ = table[(table["usual"] > clear).to_numpy()]
+    if len(differ):
+        said = ", ".join(f"{name} {usual:.2f}" for name, usual in differ[["measure", "usual"]].to_numpy())
+        return MIDDLE_AUDIT, (
+            f"This animal differs from {among} that trained no more than they do from one another, but that "
+            f"is much ({said}): error rates may differ too. Audit {MIDDLE_AUDIT} places of it."
         )
     return SMALL_AUDIT, (
         f"This animal differs from {among} that trained no more than is usual. "
