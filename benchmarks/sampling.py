@@ -293,7 +293,11 @@ def draw_curves(found: dict[str, dict[str, np.ndarray]], full: dict[str, float],
             axis.plot(labels, mean, color=colour, label=way, lw=2.4 if way == "mixed" else 1.4)
             axis.fill_between(labels, mean - error, mean + error, color=colour, alpha=0.15, lw=0)
         axis.axhline(full[name], color="0.5", ls=":", lw=1)
-        axis.set(title=name, xlabel="labels", ylim=(max(0, full[name] - 0.35), None))
+        axis.set(
+            title=name,
+            xlabel="labels",
+            ylim=(min(each.mean(axis=0).min() for each in curves.values()) - 0.02, None),
+        )
     axes[0, 0].set_ylabel("F1 on what never trained")
     axes[0, -1].legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
