@@ -109,9 +109,7 @@ EXPECTED = dict(zip(sim.WORLDS, (0.099, 0.101, 0.133, 0.039, 0.048, 0.050, 0.019
 
 def t1_t2(repeats: int) -> None:
     """Corrected counts: bias, interval, and how many random labels one label is worth."""
-    print(
-        "T1 asked: |bias| < 2 %, RMSE at most 15 % above the expected, coverage >= 0.92, mean 0.94-0.96"
-    )
+    print("T1 asked: |bias| < 2 %, RMSE at most 15 % above the expected, coverage >= 0.92, mean 0.94-0.96")
     print("T2 asked: at least 7 times as efficient as random labels, in all nine")
     cover, worth = [], []
     for world in sim.WORLDS:
