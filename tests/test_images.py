@@ -5,6 +5,7 @@ import tracemalloc
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import dask.array
 import numpy as np
 import pytest
 import tifffile
@@ -154,6 +155,12 @@ def test_every_kind_of_image_gives_the_same_voxels_by_blocks_as_whole(tmp_path, 
         assert np.array_equal(image.read(box=box), VOLUME[box])
     assert image.read(box=box).dtype.isnative
     assert all(1 <= c <= n for c, n in zip(image.chunk, VOLUME.shape, strict=True))
+
+
+def test_a_dask_array_is_read_block_by_block():
+    image = open_image(dask.array.from_array(VOLUME, chunks=(5, 16, 70)), voxel_um=VOXEL)
+    assert image.chunk == (5, 16, 70)
+    assert np.array_equal(image.read(box=np.s_[3:9, 5:38, 15:33]), VOLUME[3:9, 5:38, 15:33])
 
 
 @settings(max_examples=30, deadline=None)
