@@ -9,7 +9,9 @@ import pandas as pd
 from cellkit import __version__
 from cellkit.assessment import Assessment
 from cellkit.audits import find_network
+from cellkit.boxes import read_boxes
 from cellkit.disk import fingerprint
+from cellkit.misses import box_marks, missed_cells
 from cellkit.quality import agreements
 from cellkit.study import Study
 from cellkit.tables import UNSURE
@@ -39,6 +41,7 @@ def methods_table(
         *_labels(study),
         *(row for each in found for row in _network(study, each)),
         *_audit(study, audit),
+        *_boxes(study),
         ("result", "verdict", verdict),
         *_counts(counted),
         *(("versions", name, number) for name, number in versions().items()),
@@ -123,6 +126,17 @@ def _audit(study: Study, name: str) -> list[Row]:
             for stratum, each in record["strata"].items()
         ),
     ]
+
+
+def _boxes(study: Study) -> list[Row]:
+    rows: list[Row] = []
+    for file in sorted((study.folder / "boxes").glob("*.json")):
+        boxes, record = read_boxes(study, file.stem)
+        done = f"{int(boxes['done'].sum())} of {len(boxes)} boxes of {record['side_um']:g} µm done"
+        rows.append(("missed cells", f"boxes {file.stem}", f"{done}; seed {record['seed']}"))
+        if boxes.loc[boxes["done"], "times"].sum() > 1 and len(box_marks(study, file.stem)):
+            rows.append(("missed cells", "recall of the detector", missed_cells(study, file.stem).sentence))
+    return rows
 
 
 def _counts(counted: pd.DataFrame) -> list[Row]:
