@@ -248,7 +248,8 @@ def test_the_browser_reads_the_part_of_the_plane_that_is_shown(two_channels):
     message, buffers = pane.heard[-1]
     thick = two_channels.image("m1").read("signal")[8:13, 4:24, 6:36].max(0)
     halved = encode(thick.reshape(10, 2, 15, 2).mean(axis=(1, 3)), intensities["signal"])
-    np.testing.assert_array_equal(np.frombuffer(buffers[0], "<u2").reshape(10, 15), halved)
+    got = np.frombuffer(buffers[0], "<u2").reshape(10, 15)
+    np.testing.assert_allclose(got, halved, atol=1)
 
 
 @pytest.mark.parametrize(

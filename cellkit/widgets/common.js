@@ -198,7 +198,19 @@ function rubberBand(box, down, onmove, onend) {
   const band = make("div", { class: "ck-band" });
   const stop = new AbortController();
   let drawn = null;
+  let last = down;
+  let rolling = 0;
+  /** At the edge of a box that scrolls, the box rolls on under the pointer. */
+  const roll = () => {
+    const edge = box.getBoundingClientRect();
+    const by = last.clientY > edge.bottom - 16 ? 14 : last.clientY < edge.top + 16 ? -14 : 0;
+    const before = box.scrollTop;
+    if (drawn && by && box.scrollHeight > box.clientHeight) box.scrollTop += by;
+    if (box.scrollTop !== before) move(last);
+    rolling = requestAnimationFrame(roll);
+  };
   const move = (event) => {
+    last = event;
     const to = spot(box, event);
     if (!drawn && Math.hypot(to.x - from.x, to.y - from.y) < 5) return;
     drawn = { left: Math.min(from.x, to.x), top: Math.min(from.y, to.y), width: Math.abs(to.x - from.x), height: Math.abs(to.y - from.y) };
@@ -211,9 +223,11 @@ function rubberBand(box, down, onmove, onend) {
   };
   const up = () => {
     stop.abort();
+    cancelAnimationFrame(rolling);
     band.remove();
     onend(drawn !== null, drawn);
   };
+  rolling = requestAnimationFrame(roll);
   box.addEventListener("pointermove", move, { signal: stop.signal });
   for (const end of ["pointerup", "pointercancel"]) box.addEventListener(end, up, { signal: stop.signal });
 }

@@ -273,7 +273,7 @@ function render({ model, el, signal }) {
   /** Ask for crops in chunks, the one looked at first, then those in view; two chunks at a time. */
   function ask() {
     if (empty() || fetching > 1) return;
-    const fresh = [...new Set([cursor, ...grid.tiles.keys()])].filter((row) => !shelf.has(row) && !asked.has(row)).slice(0, CHUNK);
+    const fresh = [...new Set([cursor, ...grid.nearest()])].filter((row) => !shelf.has(row) && !asked.has(row)).slice(0, CHUNK);
     if (!fresh.length) return;
     fresh.forEach((row) => asked.add(row));
     fetching += 1;

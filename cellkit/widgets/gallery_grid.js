@@ -1,6 +1,6 @@
 const GAP = 6;
 const HEADING = 28;
-const BEYOND = 500; // pixels above and below the visible part in which tiles are drawn too
+const BEYOND = 300; // pixels above and below the visible part in which tiles are drawn too
 
 /** Where every tile lies: rows in the order shown, under the headings of their groups. */
 function gridLayout(groups, width, wish) {
@@ -38,6 +38,7 @@ function tileGrid(box, tileOf, onview) {
   box.append(sheet);
   let layout = gridLayout([], 1, 84);
   let shown = "";
+  let anew = true; // the order has changed: every tile is put in again
   const tiles = new Map(); // of the rows that are drawn
   const grid = {
     tiles,
@@ -47,7 +48,9 @@ function tileGrid(box, tileOf, onview) {
     arrange(groups, wish) {
       layout = gridLayout(groups, Math.max(1, box.clientWidth - 10), wish);
       sheet.style.height = `${layout.height}px`;
+      sheet.replaceChildren(...layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name)));
       shown = "";
+      anew = true;
       grid.draw();
     },
     draw() {
@@ -59,15 +62,28 @@ function tileGrid(box, tileOf, onview) {
       shown = key;
       const rows = order.slice(first, stop);
       const kept = new Set(rows);
-      for (const row of tiles.keys()) if (!kept.has(row)) tiles.delete(row);
-      rows.forEach((row, i) => {
-        if (!tiles.has(row)) tiles.set(row, tileOf(row));
-        const { style } = tiles.get(row);
-        Object.assign(style, { left: `${layout.lefts[first + i]}px`, top: `${tops[first + i]}px`, width: `${size}px`, height: `${size}px` });
-      });
-      const headings = layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name));
-      sheet.replaceChildren(...headings, ...rows.map((row) => tiles.get(row)));
+      for (const [row, tile] of tiles) if (!kept.has(row) && tiles.delete(row)) tile.remove();
+      let after = null; // tiles stand in the order shown; only those that come into view are put in
+      for (let i = rows.length - 1; i >= 0; i -= 1) {
+        const fresh = !tiles.has(rows[i]);
+        if (fresh) tiles.set(rows[i], tileOf(rows[i]));
+        const tile = tiles.get(rows[i]);
+        const place = `${layout.lefts[first + i]}px ${tops[first + i]}px ${size}px`;
+        if (tile.place !== place) {
+          tile.place = place;
+          Object.assign(tile.style, { left: `${layout.lefts[first + i]}px`, top: `${tops[first + i]}px`, width: `${size}px`, height: `${size}px` });
+        }
+        if (fresh || anew) sheet.insertBefore(tile, after);
+        after = tile;
+      }
+      anew = false;
       onview(rows);
+    },
+    /** The rows that are drawn: those in view first, then those below and above. */
+    nearest() {
+      const seen = firstBelow(layout.tops, box.scrollTop - layout.size);
+      const at = (row) => grid.place(row) - seen;
+      return [...tiles.keys()].sort((a, b) => (at(a) < 0) - (at(b) < 0) || Math.abs(at(a)) - Math.abs(at(b)));
     },
     /** The rows whose tiles touch a rectangle of the box. */
     touched({ left, top, width, height }) {
