@@ -94,8 +94,9 @@ def smooth(values):
     return (padded[:-2] + padded[1:-1] + padded[2:]) / 3
 
 
-def within_one_error(losses):
+def within_one_error(losses, *, over=1):
     """Return the last epoch whose loss is not above the least by more than a paired standard error."""
+    losses = np.array([losses[max(0, k - over + 1) : k + 1].mean(axis=0) for k in range(len(losses))])
     least = np.argmin(losses.mean(axis=1))
     apart = losses - losses[least]
     error = apart.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
@@ -106,6 +107,7 @@ RULES = {
     "least loss (as it was)": ("plain", lambda losses: np.argmin(losses.mean(axis=1))),
     "least loss of three epochs": ("plain", lambda losses: np.argmin(smooth(losses.mean(axis=1)))),
     "last within one error": ("plain", within_one_error),
+    "the same, mean of three (in use)": ("plain", lambda losses: within_one_error(losses, over=3)),
     "last epoch": ("plain", lambda losses: len(losses) - 1),
     "averaged weights, least loss": ("averaged", lambda losses: np.argmin(losses.mean(axis=1))),
     "averaged, least of three": ("averaged", lambda losses: np.argmin(smooth(losses.mean(axis=1)))),

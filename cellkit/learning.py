@@ -10,9 +10,10 @@ GAP = 1.5  # held-out loss over training loss: above, the network knows its labe
 
 
 def kept_epoch(history: pd.DataFrame) -> int:
-    """Return the epoch whose weights a training kept: that of the least smoothed validation loss."""
-    judged = history.get("val_smooth", history["val_loss"])
-    return int(history["epoch"].iloc[int(np.argmin(judged))])
+    """Return the epoch whose weights a training kept: the last one marked so, else that of the least loss."""
+    if history.get("kept", pd.Series(0)).any():
+        return int(history["epoch"][history["kept"] > 0].iloc[-1])
+    return int(history["epoch"].iloc[int(np.argmin(history["val_loss"]))])
 
 
 def read_curves(history: pd.DataFrame) -> str:

@@ -184,7 +184,7 @@ def test_the_older_checkpoint_makes_room_for_the_new_one(tmp_path):
     arrays = [np.zeros(100_000, np.float32)]
     rows = [{"epoch": 1, "val_loss": 1.0}]
     for n in (1, 2):
-        assert save_state(tmp_path, State(rows * n, 1, 1.0, arrays, arrays, arrays), {})
+        assert save_state(tmp_path, State(rows * n, 1, *5 * [arrays]), {})
     import cellkit.networks.checkpoint as checkpoint
 
     real = checkpoint._write
@@ -196,7 +196,7 @@ def test_the_older_checkpoint_makes_room_for_the_new_one(tmp_path):
 
     checkpoint._write = small_disk
     try:
-        assert save_state(tmp_path, State(rows * 3, 1, 1.0, arrays, arrays, arrays), {})
+        assert save_state(tmp_path, State(rows * 3, 1, *5 * [arrays]), {})
     finally:
         checkpoint._write = real
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-00002.npz", "epoch-00003.npz"]

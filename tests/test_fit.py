@@ -82,35 +82,59 @@ def test_the_weights_of_the_best_epoch_are_kept_and_training_ends_when_it_gets_n
         model, toy(64, 0), wrong, settings=replace(QUICK, epochs=9, patience=2),
         on_epoch=lambda row: kept.setdefault(row["epoch"], model.get_weights()),
     )  # fmt: skip
-    best = int(history.loc[history["val_smooth"].idxmin(), "epoch"])
+    best = int(history.loc[history["kept"] > 0, "epoch"].iloc[-1])
     assert len(history) == best + 2 < 9
     assert same(model.get_weights(), kept[best])
     assert not same(model.get_weights(), kept[len(history)]), "control: the last epoch has other weights"
 
 
-def test_one_lucky_epoch_is_not_kept_for_its_luck(monkeypatch):
+def as_if(monkeypatch, losses):
+    """Let the validation losses be these, label by label."""
     from cellkit.networks import fit as engine
 
-    lucky = iter([0.7, 0.1, 0.69, 0.6, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3])
-    real = engine.__globals__["_evaluate"]
+    coming, real = iter(losses), engine.__globals__["_evaluate"]
 
     def evaluate(trainer, labelled, settings, prefix):
-        row = real(trainer, labelled, settings, prefix)
-        return row | ({"val_loss": next(lucky)} if prefix else {})
+        row, each = real(trainer, labelled, settings, prefix)
+        if prefix:
+            each = next(coming)
+            row["val_loss"] = float(each.sum())
+        return row, each
 
     monkeypatch.setitem(engine.__globals__, "_evaluate", evaluate)
-    kept = {}
-    for smooth in (1, 3):
-        lucky = iter([0.7, 0.1, 0.69, 0.6, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3])
-        model, weights = build(), {}
-        history = fit(
-            model, toy(64, 0), toy(32, 1), settings=replace(QUICK, epochs=10, patience=10, smooth=smooth),
-            on_epoch=lambda row, of=model, into=weights: into.setdefault(row["epoch"], of.get_weights()),
-        )  # fmt: skip
-        kept[smooth] = next(epoch for epoch, each in weights.items() if same(each, model.get_weights()))
-        assert kept_epoch(history) == kept[smooth]
-    assert kept == {1: 2, 3: 10}
-    assert history["val_smooth"].tolist()[:4] == pytest.approx([0.7, 0.4, 1.49 / 3, 1.39 / 3])
+
+
+def kept_of(losses, monkeypatch, *, smooth=1) -> int:
+    """Return the epoch that is kept with these validation losses."""
+    model, weights = build(), {}
+    as_if(monkeypatch, losses)
+    n = len(losses)
+    history = fit(
+        model, toy(32, 0), toy(32, 1), settings=replace(QUICK, epochs=n, patience=n, smooth=smooth),
+        on_epoch=lambda row: weights.setdefault(row["epoch"], model.get_weights()),
+    )  # fmt: skip
+    kept = next(epoch for epoch, each in weights.items() if same(each, model.get_weights()))
+    assert kept_epoch(history) == kept
+    return kept
+
+
+def test_one_lucky_epoch_is_not_kept_for_its_luck(monkeypatch):
+    values = [0.7, 0.1, 0.69, 0.6, 0.5, 0.4, 0.35, 0.3, 0.3, 0.3]
+    alike = [np.full(32, value / 32) for value in values]
+    assert kept_of(alike, monkeypatch, smooth=3) == 10
+    monkeypatch.undo()
+    assert kept_of(alike, monkeypatch) == 2, "control: without the mean over three epochs"
+
+
+def test_the_last_epoch_that_cannot_be_told_from_the_best_is_kept(monkeypatch):
+    rng = np.random.default_rng(0)
+    best = rng.uniform(0, 0.02, 32)
+    noise = rng.normal(0, 0.01, 32)
+    noise -= noise.mean()
+    error = noise.std(ddof=1) / np.sqrt(32)
+    for above, kept in ((0.9, 3), (1.1, 1)):
+        assert kept_of([best, best + 1, best + noise + above * error], monkeypatch) == kept
+        monkeypatch.undo()
 
 
 def test_the_loss_in_the_history_is_the_evaluated_one_and_weighs_the_classes_by_the_balance():

@@ -16,24 +16,26 @@ import numpy as np
 from cellkit.disk import plain
 
 KEPT = 2
-PARTS = ("variables", "optimiser", "best")
+PARTS = ("variables", "optimiser", "best", "recent", "least")
 DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError, NotImplementedError)
 
 
 class State(NamedTuple):
     """Where a training stands.
 
-    `rows` is the history so far; `best_epoch` and `best_loss` say which epoch is kept; `variables` are the
-    network's, of its weights and of its random layers, `optimiser` those of the optimiser, `best` the weights
-    of the epoch that is kept. Order, variation and learning rate follow from the settings and the epoch.
+    `rows` is the history so far and `best_epoch` the epoch that is kept; `variables` are the network's, of
+    its weights and of its random layers, `optimiser` those of the optimiser, `best` the weights that are kept;
+    `recent` the loss of each validation label in the last epochs, `least` its mean over the epochs where they
+    were least in all. Order, variation and learning rate follow from the settings and the epoch.
     """
 
     rows: list[dict[str, float]]
     best_epoch: int
-    best_loss: float
     variables: list[np.ndarray]
     optimiser: list[np.ndarray]
     best: list[np.ndarray]
+    recent: list[np.ndarray]
+    least: list[np.ndarray]
 
 
 def save_state(folder: Path, state: State, made_from: Mapping[str, Any]) -> bool:
@@ -119,8 +121,7 @@ def _as_json(value: Any) -> str:
 
 
 def _write(path: Path, state: State, made_from: Mapping[str, Any]) -> None:
-    record = {"made_from": made_from, "rows": state.rows}
-    record |= {"best_epoch": state.best_epoch, "best_loss": state.best_loss}
+    record = {"made_from": made_from, "rows": state.rows, "best_epoch": state.best_epoch}
     arrays = {f"{name}.{k:05}": array for name in PARTS for k, array in enumerate(getattr(state, name))}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ def _read(path: Path) -> tuple[dict[str, Any], State]:
     with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
         record = json.loads(file["record"].tobytes())
         arrays = [[file[key] for key in sorted(file.files) if key.startswith(f"{name}.")] for name in PARTS]
-    return record["made_from"], State(record["rows"], record["best_epoch"], record["best_loss"], *arrays)
+    return record["made_from"], State(record["rows"], record["best_epoch"], *arrays)
 
 
 def _changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -26,10 +26,10 @@ class FitSettings:
     weight_decay : float
         Of AdamW.
     patience : int
-        Epochs without a better validation loss after which training stops.
+        Epochs after which training stops if none of them judged as well as the best before.
     smooth : int
-        Epochs over which the validation loss is averaged before the best is chosen: with few labels held out
-        one low value may be luck.
+        Epochs over which the validation losses are averaged before they are compared: with few labels held
+        out one low value may be luck.
     balance : float or None
         Share of the positive class in what the network is shown; None shows every label once an epoch.
     sources : str

@@ -21,7 +21,7 @@ from cellkit.networks.stream import PART, TrainingSet, batches, check_set, draw_
 
 __all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
 METRICS = ("loss", "accuracy", "f1", "precision", "recall")
-JUDGED = (*(f"val_{name}" for name in METRICS), "val_smooth")
+JUDGED = (*(f"val_{name}" for name in METRICS), "val_smooth", "kept")
 HISTORY = ("epoch", *METRICS, *JUDGED, "learning_rate", "seconds")
 WATCHED = 512
 
@@ -59,7 +59,7 @@ def fit(
     checkpoint: Path | None = None,
     **watch: Unpack[Watch],
 ) -> pd.DataFrame:
-    """Teach a network in place; it ends with the weights of the epoch of the least smoothed validation loss.
+    """Teach a network in place; it ends with the weights of the last epoch that judges as well as the best.
 
     Parameters
     ----------
@@ -84,8 +84,9 @@ def fit(
     DataFrame
         One row an epoch: epoch; loss, accuracy, f1, precision and recall on (at most 512) training cubes as
         they are, evaluated after the epoch, and the same with `val_` on the validation cubes; val_smooth, the
-        mean of val_loss over the last `smooth` epochs; learning_rate; seconds. Losses are weighted to the
-        classes' shares in `balance`.
+        mean of val_loss over the last `smooth` epochs; kept, 1 if that is not above the least by more than
+        the standard error of the difference, label by label: the last such epoch gives the weights;
+        learning_rate; seconds. Losses are weighted to the classes' shares in `balance`.
 
     Raises
     ------
@@ -108,9 +109,9 @@ def fit(
     try:
         for row in state.rows:
             on_epoch(row)
-        while _goes_on(state, course) and (row := _epoch(course, state, watch.get("stop"))):
-            state.rows.append(row)
-            on_epoch(row)
+        while _goes_on(state, course) and (judged := _epoch(course, state, watch.get("stop"))):
+            state = judged
+            on_epoch(state.rows[-1])
             state = _after(state, model, course.trainer)
             if checkpoint is not None:
                 save_state(checkpoint, state, made_from)
@@ -159,11 +160,10 @@ def _trainer(model: Any, settings: FitSettings) -> Any:
 
 def _begin(course: _Course, model: Any, rows: list[dict[str, float]]) -> State:
     """Return the state before the first epoch: what was taught before counts as its best."""
-    best_epoch, loss = 0, np.inf
-    if rows:
-        best_epoch = kept_epoch(pd.DataFrame(rows))
-        loss = _evaluate(course.trainer, course.validation, course.settings, "")["loss"]
-    return State(rows, best_epoch, loss, [], [], model.get_weights())
+    if not rows:
+        return State(rows, 0, [], [], model.get_weights(), [], [])
+    _, losses = _evaluate(course.trainer, course.validation, course.settings, "")
+    return State(rows, kept_epoch(pd.DataFrame(rows)), [], [], model.get_weights(), [], [losses])
 
 
 def _put_back(trainer: Any, state: State) -> State:
@@ -188,14 +188,12 @@ def _values(variables: list[Any]) -> list[np.ndarray]:
 
 
 def _after(state: State, model: Any, trainer: Any) -> State:
-    """Return the state after the epoch of the last row, which is kept if it is the best."""
+    """Return the state after the epoch of the last row, with its weights if they are to be kept."""
     variables, optimiser = _values(_variables(trainer)), _values(trainer.optimizer.variables)
-    row = state.rows[-1]
-    if row["val_smooth"] < state.best_loss:
-        return State(
-            state.rows, int(row["epoch"]), row["val_smooth"], variables, optimiser, model.get_weights()
-        )
-    return state._replace(variables=variables, optimiser=optimiser)
+    state = state._replace(variables=variables, optimiser=optimiser)
+    if not state.rows[-1]["kept"]:
+        return state
+    return state._replace(best=model.get_weights(), best_epoch=int(state.rows[-1]["epoch"]))
 
 
 def _goes_on(state: State, course: _Course) -> bool:
@@ -204,8 +202,8 @@ def _goes_on(state: State, course: _Course) -> bool:
     return taught < course.settings.epochs and since < course.settings.patience
 
 
-def _epoch(course: _Course, state: State, stop: threading.Event | None) -> dict[str, float] | None:
-    """Teach one epoch and return its row of the history; None if it was stopped."""
+def _epoch(course: _Course, state: State, stop: threading.Event | None) -> State | None:
+    """Teach one epoch and return the state with its row and how it judges; None if it was stopped."""
     began, epoch = perf_counter(), len(state.rows) + 1
     steps_done = (epoch - 1 - course.first) * course.steps
     trainer, settings = course.trainer, course.settings
@@ -217,15 +215,29 @@ def _epoch(course: _Course, state: State, stop: threading.Event | None) -> dict[
         loss = float(np.asarray(trainer.train_on_batch(cubes, targets, sample_weight=weights)))
         if not np.isfinite(loss):
             raise _NotFiniteError(loss)
-    row = {"epoch": epoch} | _evaluate(trainer, course.watched, settings, "")
-    row |= _evaluate(trainer, course.validation, settings, "val_")
-    recent = [*state.rows[course.first :], row][-settings.smooth :]
-    row["val_smooth"] = float(np.mean([each["val_loss"] for each in recent]))
-    return row | {"learning_rate": rate, "seconds": perf_counter() - began}
+    row, _ = _evaluate(trainer, course.watched, settings, "")
+    judged, losses = _evaluate(trainer, course.validation, settings, "val_")
+    recent = [*state.recent, losses][-settings.smooth :]
+    smooth = np.mean(recent, axis=0)
+    least = smooth if not state.least or smooth.sum() < state.least[0].sum() else state.least[0]
+    judged |= {"val_smooth": float(smooth.sum()), "kept": float(_as_good(smooth, least))}
+    row = {"epoch": epoch} | row | judged | {"learning_rate": rate, "seconds": perf_counter() - began}
+    return state._replace(rows=[*state.rows, row], recent=recent, least=[least])
 
 
-def _evaluate(trainer: Any, labelled: TrainingSet, settings: FitSettings, prefix: str) -> dict[str, float]:
-    """Return loss, accuracy, F1, precision and recall at p = 0.5 of cubes as they are."""
+def _as_good(losses: np.ndarray, least: np.ndarray) -> bool:
+    """Tell whether losses of the same labels are above the least by no more than one standard error."""
+    apart = losses - least
+    return bool(apart.mean() <= apart.std(ddof=1) / np.sqrt(len(apart)))
+
+
+def _evaluate(
+    trainer: Any, labelled: TrainingSet, settings: FitSettings, prefix: str
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return loss, accuracy, F1, precision and recall at p = 0.5 of cubes as they are, and each label's loss.
+
+    The labels' losses add up to the loss.
+    """
     logits = np.concatenate(
         [
             trainer.predict_on_batch(np.asarray(labelled.cubes[start : start + PART], dtype=np.float32))
@@ -238,7 +250,8 @@ def _evaluate(trainer: Any, labelled: TrainingSet, settings: FitSettings, prefix
         shares = weights * np.where(
             true, settings.balance / weights[true].sum(), (1 - settings.balance) / weights[~true].sum()
         )
-    loss = -float(np.sum(shares * log_expit(np.where(true, logits, -logits))))
+    losses = -shares * log_expit(np.where(true, logits, -logits))
+    loss = float(np.sum(losses))
     if not np.isfinite(loss):
         raise _NotFiniteError(loss)
     called = expit(logits) >= 0.5
@@ -246,4 +259,4 @@ def _evaluate(trainer: Any, labelled: TrainingSet, settings: FitSettings, prefix
     accuracy = float(np.average(called == true, weights=weights))
     precision = hits / found if found else float("nan")
     values = (loss, accuracy, 2 * hits / (found + there), precision, hits / there)
-    return {f"{prefix}{name}": value for name, value in zip(METRICS, values, strict=True)}
+    return {f"{prefix}{name}": value for name, value in zip(METRICS, values, strict=True)}, losses

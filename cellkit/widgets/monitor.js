@@ -75,8 +75,8 @@ function render({ model, el, signal }) {
     return { stopping: "Stopping; ", done: `Done after ${rows.length} epochs${name ? `: ${name}` : ""}; `, failed: "Failed; " }[state] + found;
   }
 
-  const judged = (row) => row.val_smooth ?? row.val_loss;
-  const bestOf = (rows) => rows.reduce((a, b) => (judged(b) < judged(a) ? b : a), rows[0] ?? null);
+  const leastOf = (rows) => rows.reduce((a, b) => (b.val_loss < a.val_loss ? b : a), rows[0] ?? null);
+  const bestOf = (rows) => rows.filter((row) => row.kept).at(-1) ?? leastOf(rows);
 
   function receive(message) {
     if (message.op === "error") return fail(message.text);

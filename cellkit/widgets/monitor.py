@@ -15,7 +15,7 @@ from cellkit.widgets.screen import Handler, Screen, front_end
 
 PAUSE_S = 0.5  # between two messages to the browser, at least
 POLL_S = 0.1
-SHOWN = ("epoch", "loss", "val_loss", "val_smooth", "f1", "val_f1", "learning_rate", "seconds")
+SHOWN = ("epoch", "loss", "val_loss", "kept", "f1", "val_f1", "learning_rate", "seconds")
 FORMER = 4
 
 
