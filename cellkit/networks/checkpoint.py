@@ -24,7 +24,7 @@ class State(NamedTuple):
     """Where a training stands.
 
     `rows` is the history so far and `best_epoch` the epoch that is kept; `variables` are the network's, of
-    its weights and of its random layers, `optimiser` those of the optimiser, `best` the weights that are kept;
+    its weights and of its random layers, `optimiser` those of the optimiser, `best` those that are kept;
     `recent` the loss of each validation label in the last epochs, `least` its mean over the epochs where they
     were least in all. Order, variation and learning rate follow from the settings and the epoch.
     """
