@@ -6,11 +6,22 @@ import numpy as np
 import pandas as pd
 
 from cellkit.balance import Balance, meter
-from cellkit.batches import Region, batch_names, draw_batch, draw_rectangle, draw_region, outlined, rectangle
+from cellkit.batches import (
+    Region,
+    batch_names,
+    draw_batch,
+    draw_rectangle,
+    draw_region,
+    outlined,
+    read_batch,
+    rectangle,
+    regions_of,
+)
 from cellkit.keys import keymap, read_keymap, remap
 from cellkit.match import match_points
 from cellkit.sampling import add_micrometres, barred
 from cellkit.sampling import draw as sample
+from cellkit.similar import draw_similar, embedding_map, similar
 from cellkit.standing import Review, label, open_review, press
 from cellkit.study import Study
 from cellkit.tables import (
@@ -36,6 +47,8 @@ __all__ = [
     "draw_batch",
     "draw_rectangle",
     "draw_region",
+    "draw_similar",
+    "embedding_map",
     "keymap",
     "label",
     "meter",
@@ -43,11 +56,14 @@ __all__ = [
     "open_review",
     "outlined",
     "press",
+    "read_batch",
     "read_keymap",
     "rectangle",
     "redo",
+    "regions_of",
     "remap",
     "sample",
+    "similar",
     "undo",
 ]
 

@@ -166,7 +166,7 @@ def draw_batch(
         queue = pd.concat([draw(study, n - len(again), by=by, seed=seed, quotas=quotas), again])
         return queue.sample(frac=1, random_state=seed % 2**32).reset_index(drop=True)
 
-    return _kept(study, name, how, draw_with)
+    return keep(study, name, how, draw_with)
 
 
 def draw_repeats(study: Study, n: int, *, seed: int) -> pd.DataFrame:
@@ -214,7 +214,7 @@ def draw_region(study: Study, name: str, region: Region, *, n: int = 30) -> pd.D
     how = {"image": region.image, "box": list(map(list, region.box)), "n": n, "frame": region.frame}
     if region.outline:
         how |= {"outline": list(map(list, region.outline))}
-    return _kept(study, name, how, lambda seed: draw_inside(study, region, n, seed))
+    return keep(study, name, how, lambda seed: draw_inside(study, region, n, seed))
 
 
 def batch_names(study: Study) -> list[str]:
@@ -225,7 +225,39 @@ def batch_names(study: Study) -> list[str]:
     return [file.stem for file in files]
 
 
-def _kept(study: Study, name: str, how: dict, draw_with: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
+def read_batch(study: Study, name: str) -> pd.DataFrame:
+    """Return the queue of a batch that the study keeps.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    file = study.folder / "batches" / f"{name}.json"
+    if not file.exists():
+        there = ", ".join(batch_names(study)) or "none"
+        raise ValueError(f"A batch is read once it was drawn; got {name!r}, of {there}. Draw it.")
+    queue = pd.DataFrame(read_json(file, what="A batch")["queue"], columns=QUEUE_COLUMNS)
+    return queue.assign(**{column: queue[column].astype("float64") for column in ("p", "weight")})
+
+
+def regions_of(study: Study, image: str) -> list[str]:
+    """Return the names of the batches that were drawn from regions of an image, oldest first."""
+    files = {name: study.folder / "batches" / f"{name}.json" for name in batch_names(study)}
+    made = {name: read_json(file, what="A batch")["how"] for name, file in files.items()}
+    return [name for name, how in made.items() if "box" in how and how["image"] == image]
+
+
+def keep(study: Study, name: str, how: dict, draw_with: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
+    """Draw a queue once, with a seed of its own, and keep it under its name: the same call returns it again.
+
+    Raises
+    ------
+    ValueError
+        If the name is none, or taken by a batch that was drawn otherwise.
+    OSError
+        If it cannot be kept.
+    """
     if not NAME.fullmatch(name):
         raise ValueError(
             f"A batch needs a name of letters, digits, spaces, dots or dashes; got {name!r}. Rename it."
@@ -238,9 +270,7 @@ def _kept(study: Study, name: str, how: dict, draw_with: Callable[[int], pd.Data
             raise ValueError(
                 f"A batch keeps what it was drawn with; {name!r} has {was}. Give another batch another name."
             )
-        queue = pd.DataFrame(record["queue"], columns=QUEUE_COLUMNS)
-        empty = {column: queue[column].astype("float64") for column in ("p", "weight")}
-        return queue.assign(**empty)
+        return read_batch(study, name)
     queue = draw_with(int(fingerprint([study.settings.seed, name, how]), 16) % 2**32).assign(batch=name)
     if queue.empty:
         return queue

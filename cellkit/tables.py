@@ -35,6 +35,7 @@ LABEL_COLUMNS = {
 MAY_BE_EMPTY = {"weight", "network", "p", "batch", "replaces"}
 ORIGINS = (
     "audit", "rectangle", "category", "uncertain", "diverse", "random", "missed", "imported", "repeat",
+    "similar",
 )  # fmt: skip
 CLASSES = {"cell": ("cell", "artefact"), "expression": ("on", "off")}
 UNSURE = "unsure"

@@ -35,7 +35,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["appraisal", "held_out", "bundles", "quality"],
     ["batches", "told", "balance", "points", "assessment"],
     ["rivals"],
-    ["counting", "standing", "skips"],
+    ["counting", "standing", "skips", "similar", "choosing"],
     ["detect", "review", "annotate", "retrain", "reassess"],
     ["plots", "exchange", "methods", "advice"],
     ["report"],

@@ -3,22 +3,29 @@
 import asyncio
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import make_study
+from made_up import answer, make_study
 
-from cellkit import annotate, review
+from cellkit import annotate, review, similar
+from cellkit.choosing import at_threshold
+from cellkit.reassess import assess
 from cellkit.skips import read_skipped
 from cellkit.study import create_study, open_study
 from cellkit.widgets import (
     AuditLabeller,
     BoxLabeller,
     CategorySampler,
+    ConfusionMatrix,
+    EmbeddingMap,
     ErrorGallery,
     Gallery,
+    RegionSampler,
     SliceBrowser,
+    ThresholdExplorer,
     TrainingMonitor,
 )
 from cellkit.widgets.pictures import CROP, SPAN, crops, encode
@@ -608,3 +615,125 @@ def test_a_screen_is_a_widget_in_a_notebook_and_keeps_no_pixels_in_it(gallery):
     state = gallery.screen.get_state()
     assert sum(len(str(value)) for name, value in state.items() if not name.startswith("_")) < 1000
     assert "application/vnd.jupyter.widget-view+json" in gallery.screen._repr_mimebundle_()[0]
+
+
+@pytest.fixture
+def embedded(study, monkeypatch):
+    """The study with a network whose embedding of a candidate is its position."""
+
+    def embed(network, image, places, **_):
+        embed.calls += 1
+        return None, places[["z", "y", "x"]].to_numpy("float32")
+
+    embed.calls = 0
+    card = SimpleNamespace(name="net-a", sha256="0")
+    monkeypatch.setattr(similar, "embed", embed)
+    monkeypatch.setattr(similar, "find_network", lambda study, name: SimpleNamespace(card=card))
+    monkeypatch.setattr(type(study), "intensities", lambda study, name: {})
+    return SimpleNamespace(study=study, embed=embed)
+
+
+ALIKE = (
+    r"^What others are to resemble is a candidate of a training image; 1 of 1 are none, perhaps because they "
+    r"were detected again\. Choose another\.$"
+)
+
+
+def test_similar_ones_are_the_nearest_in_the_embedding_that_have_no_label(embedded):
+    table = embedded.study.candidates("animal-1")
+    queue = annotate.similar(embedded.study, table.iloc[[0]], n=6)
+    frame = pd.concat([table, embedded.study.candidates("animal-2")])
+    spread = frame[["z", "y", "x"]].std(ddof=0)
+    far = (((frame[["z", "y", "x"]] - table[["z", "y", "x"]].iloc[0]) / spread) ** 2).sum(axis=1)
+    near = frame.iloc[np.argsort(far.to_numpy())[:6]]
+    np.testing.assert_allclose(queue["x"], near["x"])
+    assert queue["x"][0] == table["x"][0], "control: without a label it is its own nearest"
+    annotate.answer(embedded.study, queue.head(1), "cell")
+    calls = embedded.embed.calls
+    assert annotate.similar(embedded.study, table.iloc[[0]], n=5)["x"].tolist() == queue["x"][1:].tolist()
+    assert embedded.embed.calls == calls, "embeddings are kept"
+    with pytest.raises(
+        ValueError, match=r"^What others are to resemble is a candidate of a training image; 1 of 1 "
+    ):
+        annotate.similar(embedded.study, table.iloc[[0]].assign(z=0.123))
+
+
+def test_a_gallery_opens_a_batch_of_what_looks_like_one_of_its_candidates(embedded):
+    sampler = CategorySampler(embedded.study, who="ann", n=10)
+    table = Listener(sampler.table)
+    assert table.say("ready")["ways"] == ["mixed", "uncertain", "diverse", "random"]
+    table.say("open", category="random")
+    first = Listener(sampler.gallery)
+    assert first.say("ready")["similar"]
+    assert set(first.screen.queue["origin"]) == {"random"}
+    first.say("similar", row=3)
+    assert sampler.gallery is not first.screen
+    assert set(sampler.gallery.queue["origin"]) == {"similar"}
+    assert sampler.gallery.batch == "similar 1"
+    assert not Listener(Gallery(embedded.study, first.screen.queue)).say("ready")["similar"], "control"
+
+
+def test_regions_are_drawn_one_after_the_other_and_opened_again(study):
+    sampler = RegionSampler(study, "animal-1", who="ann")
+    pane = Listener(sampler.pane)
+    assert pane.say("ready")["op"] == "points"
+    assert pane.heard[0][0]["tool"] == "rectangle"
+    pane.say("region", box=[[-1, 24], [0, 50], [0, 119]])
+    n = len(sampler.gallery.queue)
+    assert [label for label, _ in sampler.regions.options] == [
+        "a region drawn before",
+        f"animal-1 1: {n} open",
+    ]
+    gallery = Listener(sampler.gallery)
+    gallery.say("label", rows=list(range(n)), answer="artefact")
+    gallery.say("settled")
+    assert sampler.regions.options[1][0] == "animal-1 1: done"
+    assert f"<b>0 cell, {n} artefact, 0 unsure</b>" in sampler.meter.value
+    pane.say("region", box=[[-1, 24], [60, 119], [0, 119]])
+    sampler.regions.value = "animal-1 1"
+    assert sampler.gallery.batch == "animal-1 1"
+
+
+@pytest.fixture
+def assessed(study):
+    queue = review.draw_audit(study, 120).pipe(lambda _: review.audit_queue(study))
+    answer(study, queue, wrong=0.1)
+    return assess(study, "net-a")
+
+
+def test_a_click_on_a_cell_of_the_matrix_opens_exactly_its_places(study, assessed):
+    matrix = ConfusionMatrix(study, assessed, who="ann")
+    counts = assessed.confusion.to_numpy()
+    for row, person in enumerate(assessed.classes):
+        for column, called in enumerate((True, False)):
+            matrix._clicked(SimpleNamespace(inaxes=True, xdata=column + 0.1, ydata=row - 0.2))
+            queue = matrix.gallery.queue
+            places = assessed.places
+            here = places[(places["cell"] == (person == "cell")) & (places["called"] == called)]
+            assert len(queue) == counts[row, column] == len(here)
+            assert sorted(queue["x"]) == sorted(here["x"])
+
+
+def test_the_threshold_in_use_gives_the_headline_and_a_higher_one_calls_fewer(study, assessed):
+    calls = study.candidates()
+    explorer = ThresholdExplorer(assessed, calls)
+    used = explorer.move(float(assessed.places.loc[assessed.places["called"], "p"].min()))
+    for metric in ("precision", "recall", "F1"):
+        row = used.set_index("metric").loc[metric]
+        assert tuple(row) == pytest.approx(tuple(assessed.interval(metric)), abs=1e-9)
+    explorer.slider.value = 0.9
+    assert f"<b>{(calls['p'] >= 0.9).sum():,}</b> candidates called" in explorer.text.value
+    assert explorer.point.get_xdata()[0] == at_threshold(assessed, 0.9)["value"][1]
+
+
+def test_a_lasso_opens_the_candidates_inside_it(embedded):
+    table = EmbeddingMap(embedded.study, who="ann")
+    middle = table.places["across"].median()
+    left = [(-99, -99), (-99, 99), (middle, 99), (middle, -99)]
+    table.open_inside(left)
+    inside = table.places[table.places["across"] < middle]
+    assert f"{len(inside)} inside" in table.note.value
+    assert set(table.gallery.queue["x"]) == set(inside["x"].head(200))
+    gallery = table.gallery
+    table.open_inside([(98, 98), (99, 99), (98, 99)])
+    assert table.gallery is gallery, "an empty lasso opens nothing"

@@ -15,10 +15,10 @@ function render({ model, el, signal }) {
 
   function open(category) {
     say(`Opening ${category}`);
-    model.send({ op: "open", category });
+    post(model, { op: "open", category });
   }
 
-  function draw({ names, classes, styles, labels, quotas, called, spread, advice }) {
+  function draw({ names, classes, styles, labels, quotas, called, spread, advice, ways }) {
     const [positive, negative] = classes;
     const [right, rightNot, missed, wrong] = names;
     const most = Math.max(1, ...Object.values(labels), ...Object.values(quotas));
@@ -40,14 +40,15 @@ function render({ model, el, signal }) {
       Object.entries(counts).map(([name, n]) => `${name} ${n}`).join(" · ") || "none"));
     return [
       make("div", { class: "ck-head" }, make("strong", {}, "Labels by category"), make("span", { class: "ck-advice" }, advice)),
-      table, make("div", { class: "ck-spread" }, ...lines),
+      table, make("div", { class: "ck-tools ck-ways" }, make("span", { class: "ck-quiet" }, "or a batch"), ...ways.map((way, i) => Object.assign(tool(root, way, `${i + 5}`, () => open(way)), { ariaKeyShortcuts: `${i + 5}` }))),
+      make("div", { class: "ck-spread" }, ...lines),
     ];
   }
 
   const press = (n) => () => body.querySelector(`[aria-keyshortcuts="${n}"]`)?.click();
   listen(root, {
-    1: press(1), 2: press(2), 3: press(3), 4: press(4), Escape: () => root.blur(),
-    "?": () => help(root, [["1  2  3  4", "open a batch of a box"], ["Esc", "leave"]]),
+    ...Object.fromEntries([1, 2, 3, 4, 5, 6, 7, 8].map((n) => [n, press(n)])), Escape: () => root.blur(),
+    "?": () => help(root, [["1  2  3  4", "open a batch of a box"], ["5  6  7  8", "open a mixed, uncertain, diverse or random batch"], ["s", "in the gallery: a batch of what looks like this one"], ["Esc", "leave"]]),
   }, signal);
   model.on("msg:custom", receive);
   model.send({ op: "ready" });

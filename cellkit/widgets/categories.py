@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 
-import ipywidgets
-
 from cellkit import annotate
 from cellkit.sampling import category_names
 from cellkit.study import Study
-from cellkit.widgets.gallery import Gallery
 from cellkit.widgets.screen import Handler, Screen, answer_styles, front_end
+from cellkit.widgets.surface import Surface
 
 N = 40
+WAYS = ("mixed", "uncertain", "diverse", "random")
 
 
 class CategoryTable(Screen):
@@ -22,7 +21,7 @@ class CategoryTable(Screen):
     quotas : dict of str to int, optional
         Labels wanted per category; equal numbers if left out.
     on_open : callable
-        Called with the name of the category whose box was opened.
+        Called with the name of the category whose box was opened, or with a way of drawing.
     """
 
     _esm = front_end("categories.js")
@@ -52,6 +51,7 @@ class CategoryTable(Screen):
                 "styles": answer_styles(self.study.settings.classes),
                 "labels": balance.of("category").astype(int).to_dict(),
                 "quotas": self.quotas or {},
+                "ways": list(WAYS),
                 "called": [int(called.sum()), int((~called.astype(bool)).sum())],
                 "spread": {by: balance.of(by).astype(int).to_dict() for by in ("class", "animal", "origin")},
                 "advice": balance.advice,
@@ -59,8 +59,8 @@ class CategoryTable(Screen):
         )
 
 
-class CategorySampler(ipywidgets.VBox):
-    """Choose what to label by category; a click on a box opens a batch of it in a gallery below.
+class CategorySampler(Surface):
+    """Choose what to label by category, or by another way of drawing; a batch opens in a gallery below.
 
     A batch that is not finished is opened again.
 
@@ -78,21 +78,19 @@ class CategorySampler(ipywidgets.VBox):
     def __init__(
         self, study: Study, *, who: str = "me", n: int = N, quotas: dict[str, int] | None = None
     ) -> None:
-        self.study, self.who, self.n = study, who, n
+        self.n = n
         self.table = CategoryTable(study, quotas=quotas, on_open=self.label)
-        super().__init__([self.table])
+        super().__init__(study, [self.table], who=who, on_change=self.table.refresh)
 
-    def label(self, category: str) -> None:
-        """Open the unfinished batch of a category, or a new one, in the gallery below."""
-        gallery = Gallery(self.study, self._batch(category), who=self.who, on_change=self.table.refresh)
-        self.children = [self.table, gallery]
+    def label(self, kind: str) -> None:
+        """Open the unfinished batch of a category or way of drawing, or a new one, in the gallery below."""
+        self.open_queue(self._batch(kind))
 
-    def _batch(self, category: str):
+    def _batch(self, kind: str):
+        how = {"by": kind} if kind in WAYS else {"by": "category", "quotas": {kind: 10**9}}
         k = 1
         while True:
-            name = f"{category} {k}"
-            quotas = {category: 10**9}
-            queue = annotate.draw_batch(self.study, name, self.n, by="category", quotas=quotas)
+            queue = annotate.draw_batch(self.study, f"{kind} {k}", self.n, **how)
             if queue.empty or "" in annotate.answers_of(self.study, queue):
                 return queue
             k += 1

@@ -251,6 +251,7 @@ function render({ model, el, signal }) {
     flip: once(() => flip(cursor)),
     help: () => help(root, galleryHelp(data), keyChoices(data, model)),
     leave: () => { if (view.large) actions.large(); else if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
+    similar: once(() => { if (data.similar && !empty()) { say("Looking for what is alike"); post(model, { op: "similar", row: cursor }); } }),
     toggle: () => { if (!chosen.delete(cursor)) chosen.add(cursor); update(); },
     resize: (by) => { view.size = Math.min(192, Math.max(48, view.size + by)); arrange(); },
     sort: (order) => { view.order = order; arrange(); },

@@ -39,6 +39,8 @@ class Gallery(LabelScreen):
     ----------
     review : Review
         The answers, and where the person stands.
+    on_similar : callable or None
+        Called with the row of the queue that others are to resemble; without it there is no such button.
     """
 
     _esm = front_end("crops.js", "gallery_grid.js", "gallery_keys.js", "gallery.js")
@@ -54,6 +56,7 @@ class Gallery(LabelScreen):
         on_change: Callable[[], None] | None = None,
     ) -> None:
         self.group, self.on_change = group, on_change
+        self.on_similar: Callable[[pd.DataFrame], None] | None = None
         self.queue = queue.reset_index(drop=True)
         self.review = annotate.open_review(study, self.queue)
         self.revision = 0
@@ -90,6 +93,7 @@ class Gallery(LabelScreen):
             "undo": lambda _: self._step(annotate.undo, "Undone"),
             "redo": lambda _: self._step(annotate.redo, "Redone"),
             "remap": self.remap,
+            "similar": self._similar,
             "settled": lambda _: self.on_change() if self.on_change else None,
         }
 
@@ -113,6 +117,7 @@ class Gallery(LabelScreen):
                 "blind": self.blind,
                 "ordered": self.ordered,
                 "group": self.group,
+                "similar": self.on_similar is not None,
                 "answers": list(self.review.answers),
                 "cursor": self.review.cursor,
                 "noted": self.noted,
@@ -149,6 +154,10 @@ class Gallery(LabelScreen):
         cursor = moved[0] if moved else self.review.cursor
         nothing = f"Nothing to {'undo' if said == 'Undone' else 'redo'} in this batch"
         self._changed(replace(self.review, answers=answers, cursor=cursor), f"{said}: {n}" if n else nothing)
+
+    def _similar(self, message: dict) -> None:
+        if self.on_similar is not None:
+            self.on_similar(self.queue.iloc[[int(message["row"])]])
 
     def _moved(self, answers: Sequence[str]) -> list[int]:
         both = zip(answers, self.review.answers, strict=True)

@@ -5,7 +5,7 @@ function galleryKeys({ keymap }, actions) {
     ...Object.fromEntries(told),
     z: actions.undo, "Ctrl+z": actions.undo,
     "Shift+z": actions.redo, "Ctrl+Shift+z": actions.redo, "Ctrl+y": actions.redo,
-    f: actions.flip, b: actions.background, m: actions.thick, n: actions.next, e: actions.large, Enter: actions.large, "?": actions.help,
+    f: actions.flip, b: actions.background, m: actions.thick, n: actions.next, s: actions.similar, e: actions.large, Enter: actions.large, "?": actions.help,
     " ": actions.toggle, "Ctrl+a": actions.all, Escape: actions.leave,
     "+": () => actions.resize(12), "-": () => actions.resize(-12),
     ArrowRight: () => actions.step(1), ArrowLeft: () => actions.step(-1),
@@ -16,13 +16,13 @@ function galleryKeys({ keymap }, actions) {
   };
 }
 
-function galleryHelp({ keymap }) {
+function galleryHelp({ keymap, similar }) {
   const told = keymap.filter(([key]) => !/[1-9]/.test(key));
   return [
     ...told.map(([key, answer]) => [key, answer || "take the answer back"]),
     ["f", "flip to the other class; so does a double click"], ["z  Shift+z", "undo, redo"],
     ["arrows", "move; with Shift, select"], ["drag", "select; so does a click with Shift or Ctrl"],
-    ["space", "select this one too"], ["Ctrl+a", "select all"], ["n", "next open one"], ["Home  End", "first, last"],
+    ["space", "select this one too"], ["Ctrl+a", "select all"], ["n", "next open one"], ...(similar ? [["s", "open a batch of what looks like this one"]] : []), ["Home  End", "first, last"],
     ["e  Enter", "look at it closely, and back"], ["b", "background channel"], ["m", "maximum projection"], ["+  -", "larger, smaller"], ["Esc", "deselect, then leave"],
   ];
 }
@@ -54,6 +54,7 @@ function viewTools(data, view, actions, root) {
     make("span", { class: "ck-group" },
       background && tool(root, "background", "b", actions.background, { pressed: view.background }),
       tool(root, "projection", "m", actions.thick, { pressed: view.thick }),
+      data.similar && tool(root, "similar ones", "s", actions.similar, { title: "open a batch of what looks like this one (s)" }),
       tool(root, "close up", "e", actions.large, { pressed: view.large }),
       tool(root, "−", "", () => actions.resize(-12), { title: "smaller (-)" }),
       tool(root, "+", "", () => actions.resize(12), { title: "larger (+)" })),

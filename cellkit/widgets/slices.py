@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import ipywidgets
 import numpy as np
 import pandas as pd
 
@@ -11,9 +10,9 @@ from cellkit.cubes import ROLES
 from cellkit.points import GONE, image_points, queue_of, what_changed
 from cellkit.study import Study
 from cellkit.tables import UNSURE
-from cellkit.widgets.gallery import Gallery
 from cellkit.widgets.pictures import View, plane
 from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
+from cellkit.widgets.surface import Surface
 
 FROM_REGION = 40
 NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box"}
@@ -230,7 +229,7 @@ class SlicePane(LabelScreen):
         self.send({"op": "error", "text": reason, "saved": saved, "key": message.get("key")})
 
 
-class SliceBrowser(ipywidgets.VBox):
+class SliceBrowser(Surface):
     """Browse one image of a study; a region, or the candidates in view, open in a gallery below.
 
     Parameters
@@ -249,10 +248,9 @@ class SliceBrowser(ipywidgets.VBox):
     def __init__(
         self, study: Study, image: str, *, who: str = "me", frame: int = 0, tool: str = "look"
     ) -> None:
-        self.study, self.who = study, who
         self.pane = SlicePane(study, image, who=who, frame=frame, tool=tool, on_sample=self.label)
-        super().__init__([self.pane])
+        super().__init__(study, [self.pane], who=who, on_change=self.pane.refresh)
 
     def label(self, queue: pd.DataFrame) -> None:
         """Show a queue in the gallery below the picture."""
-        self.children = [self.pane, Gallery(self.study, queue, who=self.who, on_change=self.pane.refresh)]
+        self.open_queue(queue)
