@@ -15,6 +15,7 @@ from cellkit.tables import PLACE_COLUMNS
 
 FOLDER = "embeddings"
 SIMILAR = "similar"
+FEWEST = 10
 
 
 def embeddings_of(study: Study, candidates: pd.DataFrame, network: str | None = None) -> np.ndarray:
@@ -109,8 +110,8 @@ def draw_similar(study: Study, name: str, like: pd.DataFrame, *, n: int = 40) ->
     return keep(study, name, how, lambda _: similar(study, like, n))
 
 
-def embedding_map(study: Study, network: str | None = None, *, most: int = 20_000) -> pd.DataFrame:
-    """Return candidates of the training images with their places on a map of what looks alike.
+def embedding_map(study: Study, network: str | None = None, *, most: int = 5000) -> pd.DataFrame:
+    """Return candidates of the training images with their places on a map of what looks alike (t-SNE).
 
     Parameters
     ----------
@@ -118,18 +119,36 @@ def embedding_map(study: Study, network: str | None = None, *, most: int = 20_00
     network : str, optional
         Name of a supplied network or of one of the study; the newest if left out.
     most : int
-        Larger numbers are drawn from at random.
+        Larger numbers are drawn from at random; 5,000 take some seconds.
 
     Returns
     -------
     DataFrame
-        The columns of `sampling.frame_of`, and `across, down`: the two directions of the embedding in which
-        candidates differ most.
-    """
-    frame = frame_of(study).reset_index(drop=True)
-    embeddings = embeddings_of(study, frame, network)
-    from sklearn.decomposition import PCA
+        The columns of `sampling.frame_of`, and `across, down`. Neighbours look alike; how far apart groups
+        lie, and how wide they are, says nothing.
 
-    spots = PCA(n_components=2, random_state=study.settings.seed).fit_transform(embeddings)
-    frame = frame.assign(across=spots[:, 0], down=spots[:, 1])
-    return frame.sample(min(most, len(frame)), random_state=study.settings.seed).sort_index()
+    Raises
+    ------
+    ValueError
+        If there are fewer than 10 candidates.
+
+    References
+    ----------
+    van der Maaten and Hinton 2008, JMLR 9:2579.
+    """
+    frame = frame_of(study)
+    if len(frame) < FEWEST:
+        raise ValueError(
+            f"A map needs {FEWEST} candidates of training images or more; got {len(frame)}. "
+            "Look at them in a gallery."
+        )
+    embeddings = embeddings_of(study, frame.reset_index(drop=True), network)
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    seed = study.settings.seed
+    rows = np.random.default_rng(seed).permutation(len(frame))[:most]
+    main = PCA(min(10, embeddings.shape[1]), random_state=seed).fit_transform(embeddings)[np.sort(rows)]
+    spread = min(30, (len(rows) - 1) / 3)
+    spots = TSNE(2, perplexity=spread, init="pca", max_iter=500, random_state=seed).fit_transform(main)
+    return frame.iloc[np.sort(rows)].assign(across=spots[:, 0], down=spots[:, 1]).reset_index(drop=True)

@@ -109,3 +109,15 @@ def test_the_first_command_is_the_tour_and_the_second_the_tests(repository):
     assert second.rstrip().endswith("pytest -q")
     for block in (first, second):
         assert 'pip install --quiet -e ".[test]"' in block
+
+
+def test_every_screen_has_a_small_picture_in_the_readme(repository):
+    from cellkit import widgets
+
+    readme = (repository / "README.md").read_text()
+    pictures = re.findall(r"!\[[^]]+\]\((docs/screens/[a-z]+\.png)\)", readme)
+    assert len(set(pictures)) == len(widgets.__all__)
+    for name in widgets.__all__:
+        assert f"`{name}`" in readme
+    for picture in pictures:
+        assert (repository / picture).stat().st_size < 150_000, picture

@@ -38,7 +38,10 @@ class ErrorGallery(Gallery):
         errors = review.errors(study, self.network)
         self.before = errors["answer"].tolist()
         sure = np.round(100 * errors["sure"]).astype(int)
-        queue = errors.assign(note=[f"{n} % sure of its mistake" for n in sure])
+        judges = [study.entry(str(image)).role == "judge" for image in errors["image"]]
+        looked_at = np.where(judges, "; its image judges: look only", "")
+        note = [f"{n} % sure of its mistake{more}" for n, more in zip(sure, looked_at, strict=True)]
+        queue = errors.assign(note=note)
         super().__init__(study, queue, who=who, group="category", on_change=on_change)
 
     @property

@@ -63,7 +63,7 @@ class ConfusionMatrix(Surface):
         self.buttons = [
             self._button(person, called) for person in classes for called in (True, False)
         ]  # for the keyboard, and where a figure cannot be clicked
-        super().__init__(study, [ipywidgets.HBox([self.canvas, ipywidgets.VBox(self.buttons)])], who=who)
+        super().__init__(study, [self.canvas, ipywidgets.HBox(self.buttons)], who=who)
 
     def _button(self, person: str, called: bool) -> ipywidgets.Button:
         call = self.assessment.classes[0 if called else 1]

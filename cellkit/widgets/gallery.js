@@ -19,11 +19,10 @@ function render({ model, el, signal }) {
   let anchor = 0;
   let chosen = new Set();
   let pending = []; // the rows of every message that waits for its reply, in the order sent
-  let timers = { late: 0, settled: 0 };
+  const timers = { late: 0, settled: 0 };
   let fetching = 0;
   let stopKeys = null;
-  const shelf = cropShelf();
-  const asked = new Set();
+  const [shelf, asked] = [cropShelf(), new Set()];
   const view = { background: false, thick: false, size: 84, large: false, order: "as drawn", group: "none" };
   const grid = tileGrid(box, makeTile, () => ask());
   const empty = () => !data?.rows.length;
@@ -82,8 +81,8 @@ function render({ model, el, signal }) {
     grid.tiles.clear();
     setKeys(data.keymap);
     arrange();
-    root.dataset.ready = "1";
-    root.dataset.rev = message.revision;
+    if (!empty() && !answers.includes("")) step(-answers.length); // nothing is open: begin at the first shown
+    Object.assign(root.dataset, { ready: "1", rev: message.revision });
   }
 
   function setKeys(keymap) {
@@ -115,8 +114,11 @@ function render({ model, el, signal }) {
     return from;
   };
 
+  /** After an answer that could not be saved a person goes on by closing the reason, never unaware of it. */
+  const halted = () => root.dataset.failed === "1" && (say("Not saved: close the message to go on"), true);
+
   function give(answer, rows = targets()) {
-    if (empty() || !rows.length) return;
+    if (empty() || !rows.length || halted()) return;
     tell({ op: "label", rows, answer }, rows);
     rows.forEach((row) => (answers[row] = answer));
     chosen.clear();
@@ -250,7 +252,7 @@ function render({ model, el, signal }) {
     next: () => { cursor = anchor = nextOpen(cursor); chosen.clear(); update(); },
     flip: once(() => flip(cursor)),
     help: () => help(root, galleryHelp(data), keyChoices(data, model)),
-    leave: () => { if (view.large) actions.large(); else if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
+    leave: () => { if (root.dataset.failed === "1") { fail(""); showSaved(); } else if (view.large) actions.large(); else if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
     similar: once(() => { if (data.similar && !empty()) { say("Looking for what is alike"); post(model, { op: "similar", row: cursor }); } }),
     toggle: () => { if (!chosen.delete(cursor)) chosen.add(cursor); update(); },
     resize: (by) => { view.size = Math.min(192, Math.max(48, view.size + by)); arrange(); },

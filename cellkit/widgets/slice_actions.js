@@ -187,8 +187,8 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
 }
 
 /** What is known of the selected point. */
-function aboutPoint({ judges, classes, styles }, points, selected) {
-  if (selected === null || selected >= points.n) return [judges ? "" : "Click a candidate to select it, then a key to label it."];
+function aboutPoint({ judges, box, classes, styles }, points, selected) {
+  if (selected === null || selected >= points.n) return [box ? `Click every ${classes[0]} whose centre lies in the box, in all its planes.` : judges ? "" : "Click a candidate to select it, then a key to label it."];
   const [z, y, x] = points.at(selected);
   const told = points.told(selected);
   return [
