@@ -27,7 +27,7 @@ def random_settings(rng: Rng, *, shape: Shape = (48, 192, 192)) -> VolumeSetting
     shape : tuple of 3 int
         Voxels of the volume along z, y, x.
     """
-    diameter = draw(rng, (6.0, 33.0))
+    diameter = draw(rng, (5.0, 38.0))
     across = diameter / draw(rng, (4.0, 14.0))
     voxel_um = (min(across * draw(rng, (1.0, 4.0)), diameter / 1.4), across, across)
     cubed = float(np.prod(shape) * np.prod(voxel_um) / diameter**3)
