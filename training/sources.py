@@ -24,6 +24,7 @@ from cellkit.tables import ZYX, positions_um
 GEOMETRY = CubeGeometry()
 SIDES = ("training", "validation", "test")
 PER_CELL = 5
+FIXED_UM = 15.0
 OCTANT = 100  # real volumes were joined of blocks of so many voxels
 
 
@@ -109,15 +110,14 @@ def synthetic_part(seed: int, recipe: Recipe, *, as_found: bool) -> Part:
     found = find_candidates(image, diameter_um=diameter_um).head(PER_CELL * len(volume.cells))
     targets = _targets(found, volume.cells, settings.voxel_um, settings.diameter_um / 2)
     rows = _choose(targets, recipe.per_volume, rng, as_found=as_found)
-    shown_um = diameter_um if recipe.geometry == "scaled" else 15.0
-    return _part(image, found.iloc[rows], targets[rows], shown_um)
+    return _part(image, found.iloc[rows], targets[rows], _shown_um(diameter_um, recipe))
 
 
 def real_part(real: Real, folder: Path, recipe: Recipe, *, side: str) -> Part:
     """Find the candidates of a real volume and cut the cubes of one side.
 
     In training both classes of the candidates are cut several times, with another diameter each time; other
-    sides get the candidates as they are found, at most 3,000.
+    sides get the candidates as they are found; at most 3,000 validate.
     """
     rng = np.random.default_rng((recipe.seed, REAL.index(real), SIDES.index(side)))
     image = open_image(
@@ -128,14 +128,19 @@ def real_part(real: Real, folder: Path, recipe: Recipe, *, side: str) -> Part:
     targets = _targets(found, true, real.voxel_um, real.within_um)
     rows = np.flatnonzero(_side_of(found, real) == side) if side != "test" else np.arange(len(found))
     if side != "training":
-        rows = np.sort(rng.permutation(rows)[:3000])
-        return _part(image, found.iloc[rows], targets[rows], real.diameter_um)
+        rows = rows if side == "test" else np.sort(rng.permutation(rows)[:3000])
+        return _part(image, found.iloc[rows], targets[rows], _shown_um(real.diameter_um, recipe))
     parts = []
     for _ in range(dict(recipe.cuts)[real.kind]):
         drawn = rows[_likely(targets[rows], rng)]
-        diameter_um = real.diameter_um * recipe.misjudged ** rng.uniform(-1, 1)
+        diameter_um = _shown_um(real.diameter_um * recipe.misjudged ** rng.uniform(-1, 1), recipe)
         parts.append(_part(image, found.iloc[drawn], targets[drawn], diameter_um))
     return joined(parts)
+
+
+def _shown_um(diameter_um: float, recipe: Recipe) -> float:
+    """Return the diameter in whose units cubes are cut."""
+    return diameter_um if recipe.geometry == "scaled" else FIXED_UM
 
 
 def _targets(found: pd.DataFrame, true: pd.DataFrame, voxel_um: ZYX, within_um: float) -> np.ndarray:
@@ -198,7 +203,7 @@ def _makers(side: str, recipe: Recipe, real: Path | None) -> Iterator[tuple[str,
         yield name, lambda seed=seed: synthetic_part(seed, recipe, as_found=side != "training")
     for volume in REAL if real else ():
         if (volume.name in recipe.left_out) == (side == "test") and volume.kind in dict(recipe.cuts):
-            name = f"{side}-{volume.kind}-{volume.name}.npz"
+            name = f"{side}-{volume.kind}-{volume.name}-{recipe.geometry}.npz"
             yield name, lambda volume=volume: real_part(volume, real, recipe, side=side)
 
 

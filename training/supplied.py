@@ -1,9 +1,9 @@
 """Train the supplied network cells-1 on synthetic volumes of wide variety and on annotated real ones.
 
-Synthetic volumes are drawn by seed, searched by the detector, and each candidate is labelled by the truth; the
-real ones are searched the same way. Before the network that ships is trained on all of them, three others are
-trained in the same way, each without one cfos volume and one or two microglia volumes, which then judge it: the
-card holds these figures. Cubes and finished networks are cached, so an interrupted run goes on.
+Synthetic volumes are drawn by seed, searched by the detector, and each candidate is labelled by the truth;
+the real ones are searched the same way. The network that ships learns from all of them. Three others are
+trained in the same way, each without one cfos volume and one or two microglia volumes, which then judge it:
+the card holds these figures. Cubes, epochs and networks are cached, so an interrupted run goes on.
 
     python training/supplied.py --real DIR --out cellkit/networks/supplied
 """
@@ -63,7 +63,10 @@ def train(plan: Plan, name: str) -> Network:
     began = time.perf_counter()
     training, validation = (gather(side, plan.recipe, plan.cache, plan.real) for side in SIDES_TAUGHT)
     model = build_classifier((*GEOMETRY.shape, 3), plan.sizes)
-    history = fit(model, _labelled(training), _labelled(validation), settings=plan.settings, on_epoch=_say)
+    history = fit(
+        model, _labelled(training), _labelled(validation), settings=plan.settings,
+        checkpoint=plan.cache / "checkpoints" / name, on_epoch=_say,
+    )  # fmt: skip
     logits = compile_engine(model)(validation.cubes).logits
     slope, offset = calibrate(logits, validation.targets, _evenly(validation))
     p = expit(slope * logits + offset)
@@ -129,7 +132,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of networks")
-    parser.add_argument("--real", type=Path, help="folder with cfos/ and microglia/; synthetic alone if left out")
+    parser.add_argument("--real", type=Path, help="folder of cfos/ and microglia/; none: synthetic alone")
     parser.add_argument("--name", default="cells-1")
     parser.add_argument("--cache", type=Path, default=Path("training-cache"))
     parser.add_argument("--volumes", type=int, nargs=3, default=Recipe.volumes)
@@ -139,14 +142,13 @@ def main() -> None:
     recipe = Recipe(volumes=tuple(options.volumes))
     settings = replace(SETTINGS, epochs=options.epochs)
     plan = Plan(recipe, ClassifierSettings(), settings, options.cache, options.real)
-    counts = []
+    network = train(plan, options.name)
+    counts = [judge(network, gather("test", recipe, plan.cache, None), {})]
     for number, left_out in enumerate(FOLDS if options.real else ()):
         fold = plan._replace(recipe=replace(recipe, volumes=(*recipe.volumes[:2], 0), left_out=left_out))
         test = gather("test", fold.recipe, plan.cache, plan.real)
         counts.append(judge(train(fold, f"fold-{number}"), test, cells_there(options.real)))
         print(counts[-1].to_string(), flush=True)
-    network = train(plan, options.name)
-    counts.append(judge(network, gather("test", recipe, plan.cache, None), {}))
     metrics = metrics_of(pd.concat(counts))
     print(json.dumps(metrics, indent=1))
     card = replace(network.card, metrics=metrics, versions={}, sha256="", made_at="")

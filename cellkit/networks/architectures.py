@@ -24,7 +24,7 @@ class ClassifierSettings:
     embedding : int
         Length of the vector that the last layer sees.
     groups : int
-        Groups of the group normalisation.
+        Groups of the group normalisation; 0 normalises by batch, as other programs do.
     seed : int
         Of the initial weights.
     """
@@ -102,7 +102,8 @@ def _convolved(x: Any, width: int, strides: tuple[int, int, int], seeds: Iterato
 def _normalised(x: Any, groups: int, **keywords: Any) -> Any:
     from keras import layers
 
-    return layers.GroupNormalization(groups, **keywords)(x)
+    layer = layers.GroupNormalization(groups, **keywords) if groups else layers.BatchNormalization(**keywords)
+    return layer(x)
 
 
 def _he(seeds: Iterator[int]) -> Any:
