@@ -86,7 +86,7 @@ def timed(seconds: dict[str, float], step: str, work, *args, **settings):
 
 def run(options: argparse.Namespace, judge: str) -> list[dict]:
     """Return one record a round; round 0 is the network that has not seen the judging volume."""
-    base = options.networks / FOLD_OF[judge]
+    base = options.base or options.networks / FOLD_OF[judge]
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(Path(folder) / "study", options.real, judge)
         seconds: dict[str, float] = {}
@@ -122,7 +122,9 @@ def main() -> None:
     """Run the loop for every judging volume and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, required=True)
-    parser.add_argument("--networks", type=Path, required=True)
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--networks", type=Path, help="folder of the networks that have not seen the judge")
+    start.add_argument("--base", type=Path, help="one network to start from whoever judges")
     parser.add_argument("--judge", choices=VOLUMES, action="append")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--labels", type=int, default=250)

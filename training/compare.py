@@ -2,6 +2,9 @@
 
     python training/compare.py --real DIR
 
+With `--untrained DIR` it writes a network that has learnt nothing there instead, for
+`benchmarks/real_loop.py --base DIR/untrained`.
+
 Every variant learns from the same 60 synthetic volumes (and, where it says so, real ones), and is judged
 on 20 other synthetic volumes and on the cfos and microglia volumes that are left out of all of them.
 """
@@ -11,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from sources import Recipe, gather, joined
+from sources import GEOMETRY, Recipe, gather, joined
 from supplied import SETTINGS, Plan, cells_there, judge, train
 
-from cellkit.networks.architectures import ClassifierSettings
+from cellkit.networks import NetworkCard, save_network
+from cellkit.networks.architectures import ClassifierSettings, build_classifier
 
 RECIPE = Recipe(volumes=(60, 15, 20), left_out=("1147", "6506", "7466"))
 SIZES = {
@@ -39,10 +43,14 @@ def variants(plan: Plan) -> dict[str, Plan]:
 def main() -> None:
     """Train every variant and print one row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--untrained", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("training-cache/compared"))
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
+    if options.untrained:
+        save_network(build_classifier((*GEOMETRY.shape, 3)), NetworkCard(name="untrained"), options.untrained)
+        return
     options.cache.mkdir(parents=True, exist_ok=True)
     settings = replace(SETTINGS, epochs=options.epochs)
     plan = Plan(RECIPE, ClassifierSettings(), settings, options.cache, options.real)
