@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from cellkit.networks.backend import load_keras
+from cellkit.networks.standout import stand_out_layer
 
 CHANNELS = ("signal", "background", "background present")
 EMBEDDING = "embedding"
@@ -25,6 +26,8 @@ class ClassifierSettings:
         Length of the vector that the last layer sees.
     groups : int
         Groups of the group normalisation; 0 normalises by batch, as other programs do.
+    dropout : float
+        How often, in training, the last layer sees nothing but how far the middle stands out.
     seed : int
         Of the initial weights.
     """
@@ -33,6 +36,7 @@ class ClassifierSettings:
     widths: tuple[int, ...] = (48, 80, 80)
     embedding: int = 64
     groups: int = 8
+    dropout: float = 0.3
     seed: int = 0
 
 
@@ -69,7 +73,10 @@ def build_classifier(
     for step, width in enumerate(settings.widths):
         x = residual_block(x, width, _halving(x) if step < 2 else (1, 1, 1), settings.groups, seeds)
     x = layers.Flatten()(x)
-    x = layers.Dense(settings.embedding, activation="relu", kernel_initializer=_he(seeds), name=EMBEDDING)(x)
+    x = layers.Dense(settings.embedding, activation="relu", kernel_initializer=_he(seeds), name="learnt")(x)
+    if settings.dropout:
+        x = layers.Dropout(settings.dropout, noise_shape=(None, 1), seed=next(seeds))(x)
+    x = layers.Concatenate(name=EMBEDDING)([x, stand_out_layer()(name="standout")(inputs)])
     small = keras.initializers.RandomNormal(stddev=0.01, seed=next(seeds))
     logit = layers.Dense(1, kernel_initializer=small, dtype="float32", name="logit")(x)
     return keras.Model(inputs, logit, name="classifier")
