@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from cellkit.networks.architectures import EMBEDDING
+from cellkit.networks.standout import FLOOR, NAME, sampling_weights
 
 ENGINES = ("openvino", "bfloat16", "keras")
 BATCH = 64
@@ -183,6 +184,7 @@ def _translatable(layer: Any) -> bool:
         and getattr(getattr(layer, "activation", None), "__name__", "linear") in {"relu", "linear"}
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and (type(layer).__name__ != "Conv3D" or layer.groups == 1)
+        and (type(layer).__name__ != "Concatenate" or len(layer.output.shape) == 2)
         and (type(layer).__name__ != "GroupNormalization" or (layer.center and layer.scale))
     )
 
@@ -226,6 +228,18 @@ def _activated(ops: Any, layer: Any, x: Any) -> Any:
     return {"relu": ops.relu, "linear": lambda y: y}[layer.activation.__name__](x)
 
 
+def _standing_out(ops: Any, layer: Any, x: Any) -> Any:
+    weights = sampling_weights(layer.input.shape[1:4])
+    linear = ops.sinh(ops.slice(x, [0], [2], [1], [1]))
+    values = ops.reshape(linear, np.array([BATCH, 2, len(weights)]), False)
+    middle = ops.matmul(values, _weights(ops, weights[:, :1]), False, False)
+    shell = ops.matmul(values, _weights(ops, weights[:, 1:]), False, False)
+    off = ops.subtract(values, shell)
+    spread = ops.sqrt(ops.matmul(ops.multiply(off, off), _weights(ops, weights[:, 1:]), False, False))
+    height = ops.divide(ops.subtract(middle, shell), ops.add(ops.sqrt(spread), _weights(ops, FLOOR)))
+    return ops.squeeze(ops.asinh(height), np.array([2]))
+
+
 TRANSLATE: dict[str, Callable[..., Any] | None] = {
     "InputLayer": None,
     "Conv3D": _convolution,
@@ -235,4 +249,7 @@ TRANSLATE: dict[str, Callable[..., Any] | None] = {
     "AveragePooling3D": _average_pooling,
     "Flatten": _flat,
     "Dense": _dense,
+    "Dropout": lambda ops, layer, x: x,
+    "Concatenate": lambda ops, layer, *parts: ops.concat(list(parts), 1),
+    NAME: _standing_out,
 }

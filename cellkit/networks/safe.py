@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from cellkit.networks import standout
 from cellkit.networks.architectures import EMBEDDING
 from cellkit.networks.backend import load_keras
 from cellkit.networks.card import CARD, WEIGHTS, NetworkCard
@@ -90,6 +91,7 @@ def strange_classes(configuration: Any) -> set[str]:
         (module is None and name == "__keras_tensor__")
         or (module == "keras.layers" and name in LAYERS)
         or (module in MODEL_MODULES and name in MODELS)
+        or (module == standout.MODULE and name == standout.NAME)
         or (
             module in SETTINGS_MODULES
             and name != "function"
@@ -110,7 +112,8 @@ def load_model(path: Path, card: NetworkCard) -> Any:
     keras = load_keras()
 
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        own = {standout.NAME: standout.stand_out_layer()}
+        model = keras.models.load_model(path, custom_objects=own, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its layers raise
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
