@@ -20,6 +20,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["study"],
     ["synthetic", "formats"],
     ["networks.backend"],
+    ["networks.standout"],
     ["networks.architectures", "networks.calibration", "networks.splits", "networks.heads"],
     ["networks.resnets"],
     ["networks.course", "networks.checkpoint", "networks.pool"],

@@ -18,7 +18,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import pandas as pd
 from measures import by_volume, with_intervals, within_volume
@@ -39,6 +38,7 @@ from cellkit.networks import (
     save_network,
 )
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
+from cellkit.networks.backend import load_keras
 from cellkit.networks.engines import compile_engine
 
 VARIED = AugmentSettings(zoom=0.15, background_dropout=0.15)
@@ -135,7 +135,7 @@ def weigh(parts: list[tuple[np.ndarray, Part]]) -> Weighing:
 
 def reweighed(network: Network, weighing: Weighing, folder: Path) -> Network:
     """Return the network with a last layer that trusts what was learnt as far as that is worth elsewhere."""
-    model = keras.models.clone_model(network.model)
+    model = load_keras().models.clone_model(network.model)
     model.set_weights(network.model.get_weights())
     kernel, bias = model.layers[-1].get_weights()
     trust, *stands_out = weighing.coefficients
