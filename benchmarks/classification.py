@@ -75,7 +75,7 @@ def ours(folder: Path, places: pd.DataFrame) -> float:
     """Return the seconds from opening the images to the probability of every place."""
     start = time.perf_counter()
     image, intensities = brain(folder)
-    p = predict(load_network("cells-0"), image, places, intensities=intensities, diameter_um=DIAMETER_UM)
+    p = predict(load_network("cells-1"), image, places, intensities=intensities, diameter_um=DIAMETER_UM)
     assert len(p) == len(places)
     return time.perf_counter() - start
 

@@ -50,7 +50,7 @@ def labelled(study, network, name, n, rng):
 def curves(study, seed, n, epochs, judge):
     """Return the held-out labels' losses, and loss and F1 on the judge, epoch by epoch, with both weights."""
     rng = np.random.default_rng(seed)
-    network = load_network("cells-0")
+    network = load_network("cells-1")
     parts = [labelled(study, network, name, n // 2, rng) for name in ("animal-1", "animal-2")]
     cubes, targets = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     places = pd.concat([part[2] for part in parts], ignore_index=True)
@@ -128,7 +128,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         study = create_sample_study(Path(folder) / "study")
         detect(study)
-        network = load_network("cells-0")
+        network = load_network("cells-1")
         cubes, targets, _ = labelled(study, network, "animal-3", 600, np.random.default_rng(0))
         judge = TrainingSet(cubes, targets, np.ones(len(targets)), np.zeros(len(targets)))
         every = [curves(study, s, options.labels, options.epochs, judge) for s in range(options.seeds)]

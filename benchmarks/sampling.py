@@ -1,6 +1,6 @@
 """Which way of choosing labels needs the fewest: six of them, judged by a head on a frozen embedding.
 
-    python benchmarks/sampling.py [--real DIR] [--seeds 20] [--network cells-0] [--cache DIR] [--out FILE.png]
+    python benchmarks/sampling.py [--real DIR] [--seeds 20] [--network cells-1] [--cache DIR] [--out FILE.png]
 
 Data: a made-up population with rare kinds of cells and artefacts that mimic them; the sample study; with
 `--real` (the folder that holds `cfos/` and `microglia/`) all their volumes. Of every volume the last third
@@ -308,7 +308,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--network", default="cells-0")
+    parser.add_argument("--network", default="cells-1")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between runs")
     parser.add_argument("--out", type=Path, help="a picture of the curves")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
 
 PLACE_UM = ["z_um", "y_um", "x_um"]
 CALLS = ["p", "called", "network"]
-SUPPLIED = "cells-0"
+SUPPLIED = "cells-1"
 REGION = "region"
 
 

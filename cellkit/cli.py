@@ -74,7 +74,7 @@ def _add_image_commands(commands: argparse._SubParsersAction) -> None:
     classify = commands.add_parser("classify", help="image and candidates -> calls (CSV)")
     _add_image(classify)
     classify.add_argument("candidates", type=Path, metavar="CANDIDATES.csv")
-    classify.add_argument("--network", default="cells-0", metavar="NAME_OR_PATH")
+    classify.add_argument("--network", default="cells-1", metavar="NAME_OR_PATH")
     classify.set_defaults(run=_classify)
 
 

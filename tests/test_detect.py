@@ -296,20 +296,20 @@ def test_the_network_calls_every_candidate_once(study):
     calls = classify(study, progress=False)
     assert len(calls) == len(found_ones)
     assert calls["p"].between(0, 1).all()
-    assert set(calls["network"]) == {"cells-0"}
+    assert set(calls["network"]) == {"cells-1"}
     files = kept_files(study)
-    pd.testing.assert_frame_equal(classify(study, "cells-0", progress=False), calls)
+    pd.testing.assert_frame_equal(classify(study, "cells-1", progress=False), calls)
     pd.testing.assert_frame_equal(detect(study, settings=FEW, progress=False), calls)
     assert kept_files(study) == files
     places = study.candidates("a")[["z", "y", "x"]]
-    alone = call_candidates(study.image("a"), places, network="cells-0", diameter_um=SOMA)
+    alone = call_candidates(study.image("a"), places, network="cells-1", diameter_um=SOMA)
     assert alone["p"].to_numpy() == pytest.approx(calls["p"][calls["image"] == "a"].to_numpy(), abs=1e-3)
 
 
 def test_places_outside_an_image_are_not_called(study):
     with pytest.raises(ValueError, match=r"^places: positions must lie inside the image of .*$"):
         places = pd.DataFrame({"z": [1000.0], "y": [0.0], "x": [0.0]})
-        call_candidates(study.image("a"), places, network="cells-0", diameter_um=SOMA)
+        call_candidates(study.image("a"), places, network="cells-1", diameter_um=SOMA)
 
 
 def test_calls_need_candidates(study):

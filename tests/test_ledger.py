@@ -62,11 +62,11 @@ def lines(folder):
 def test_an_answer_is_on_disk_when_add_returns(tmp_path):
     ledger = Ledger(tmp_path / "labels", "anna")
     assert not (tmp_path / "labels").exists(), "control: nothing is made before the first answer"
-    [first] = ledger.add([row(weight=2.5, network="cells-0", p=0.25, batch="b1", frame=3)])
+    [first] = ledger.add([row(weight=2.5, network="cells-1", p=0.25, batch="b1", frame=3)])
     [line] = lines(tmp_path / "labels")
     event = json.loads(line)
     assert list(event) == list(LABEL_COLUMNS)
-    assert event | {"at": ""} == row(weight=2.5, network="cells-0", p=0.25, batch="b1", frame=3) | {
+    assert event | {"at": ""} == row(weight=2.5, network="cells-1", p=0.25, batch="b1", frame=3) | {
         "id": first, "at": "", "who": "anna", "replaces": "",
     }  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"])

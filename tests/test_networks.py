@@ -154,8 +154,8 @@ def test_a_new_head_is_the_same_body_with_another_last_layer(kind):
 
 
 def test_a_network_is_supplied_and_it_serves_one_and_two_channels():
-    assert "cells-0" in supplied_networks()
-    network = load_network("cells-0", task="cell")
+    assert "cells-1" in supplied_networks()
+    network = load_network("cells-1", task="cell")
     cubes = np.zeros((2, *network.card.shape), np.float32)
     cubes[1, ..., 2] = 1
     assert np.isfinite(network.scores(cubes).logits).all()
@@ -166,7 +166,7 @@ def test_a_network_is_supplied_and_it_serves_one_and_two_channels():
 
 def test_the_cards_of_networks_are_read_without_keras():
     script = (
-        "import sys, cellkit.networks as n; n.load_network('cells-0'); "
+        "import sys, cellkit.networks as n; n.load_network('cells-1'); "
         "print({'keras', 'tensorflow', 'openvino', 'sklearn'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -180,13 +180,13 @@ def test_a_card_survives_being_written_and_read(tmp_path):
     volume = KINDS["volume"]
     card = volume.card(
         task="expression", classes=("on", "off"), threshold=0.25, slope=2.0, offset=-1.5,
-        metrics={"audit": {"f1": {"value": 0.9, "low": 0.8, "high": 0.95}}}, parents=("cells-0 (abc)",),
+        metrics={"audit": {"f1": {"value": 0.9, "low": 0.8, "high": 0.95}}}, parents=("cells-1 (abc)",),
     )  # fmt: skip
     network = save_network(volume.build(), card, tmp_path, history=pd.DataFrame({"epoch": [1]}))
     read = read_card(network.folder)
     assert replace(read, versions={}, sha256="", made_at="") == card
     assert set(read.versions) == {"cellkit", "keras", "tensorflow"}
-    assert read.lineage == ("cells-0 (abc)", f"net-1 ({read.sha256[:12]})")
+    assert read.lineage == ("cells-1 (abc)", f"net-1 ({read.sha256[:12]})")
     assert pd.read_csv(network.folder / "history.csv")["epoch"].tolist() == [1]
 
 
@@ -212,9 +212,9 @@ def test_a_network_is_found_by_name_first_in_the_study_then_among_the_supplied_a
     assert load_network("net-1", saved.folder.parent).folder == saved.folder
     assert load_network(saved.folder).name == "net-1"
     assert load_network(saved.folder / "network.keras").name == "net-1"
-    assert load_network("cells-0", saved.folder.parent).name == "cells-0", "control: a supplied one"
-    save_network(saved.model, replace(saved.card, name="cells-0"), saved.folder.parent)
-    assert load_network("cells-0", saved.folder.parent).folder.parent == saved.folder.parent
+    assert load_network("cells-1", saved.folder.parent).name == "cells-1", "control: a supplied one"
+    save_network(saved.model, replace(saved.card, name="cells-1"), saved.folder.parent)
+    assert load_network("cells-1", saved.folder.parent).folder.parent == saved.folder.parent
 
 
 # --- bad files: refused whole, in one line ----------------------------------------------------------
@@ -410,7 +410,7 @@ def test_a_card_that_cannot_call_is_refused():
 @pytest.fixture(scope="module")
 def told_apart():
     """The supplied network and cubes of which it is sure, unsure and everything between."""
-    rng, net = np.random.default_rng(0), load_network("cells-0")
+    rng, net = np.random.default_rng(0), load_network("cells-1")
     cubes = rng.standard_normal((1000, *net.card.shape)).astype(np.float32)
     z, y, x = (np.linspace(-1.5, 1.5, n) ** 2 for n in net.card.cube.shape)
     blob = np.exp(-4 * (z[:, None, None] + y[:, None] + x))
@@ -447,7 +447,7 @@ def test_bfloat16_is_chosen_where_it_pays_and_keeps_p(told_apart, monkeypatch, t
 
 def test_with_flips_a_cube_and_its_mirror_images_get_the_same_answer(told_apart, tmp_path):
     net, cubes, _ = told_apart
-    plain, steady = net.scores, load_network("cells-0", flips=True).scores
+    plain, steady = net.scores, load_network("cells-1", flips=True).scores
     cubes = cubes[:40]
     logits = steady(cubes).logits
     for axes in ((1,), (2, 3), (1, 2, 3)):

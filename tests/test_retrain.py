@@ -249,10 +249,10 @@ def test_a_threshold_is_set_by_what_a_person_wants_and_the_calls_follow(study):
         "precision of at least 0.9", "f1", "count", "recall of at least 0.99", "as given",
     ]  # fmt: skip
     message = (
-        r"^A threshold is set for one of the study's own networks; got 'cells-0'\. It has base, head-1\.$"
+        r"^A threshold is set for one of the study's own networks; got 'cells-1'\. It has base, head-1\.$"
     )
     with pytest.raises(FileNotFoundError, match=message):
-        set_threshold(study, "cells-0", "f1")
+        set_threshold(study, "cells-1", "f1")
 
 
 def test_labels_of_another_study_teach_and_stand_on_the_card(study, painted, tmp_path):

@@ -406,7 +406,7 @@ def ready(study):
     answer(study, [0, 1], "cell")
     taught = {"labels": fingerprint(study.training_labels()), "n": 2}
     metrics = {"held-out": {"f1": {"value": 0.9, "low": 0.85, "high": 0.95}}}
-    write_card(study, "net-1", sha256="ab", trained_on=taught, metrics=metrics, parents=["cells-0 (12)"])
+    write_card(study, "net-1", sha256="ab", trained_on=taught, metrics=metrics, parents=["cells-1 (12)"])
     said = {"rests_on": {"networks": {"net-1": "ab"}, "audited": fingerprint(study.audit_labels())}}
     study.round_folder(1).mkdir(parents=True)
     (study.round_folder(1) / "assessment.json").write_text(json.dumps(said))
@@ -424,7 +424,7 @@ def test_the_study_says_what_to_do_next_at_every_step(study):
     steps.append(next_step(study))
     shutil.rmtree(study.folder / "candidates")
     for name in study.names:
-        study.save_candidates(name, called(name), made_by={"network": "cells-0"})
+        study.save_candidates(name, called(name), made_by={"network": "cells-1"})
     steps.append(next_step(study))
     study.save_audit("audit", study.candidates().iloc[[3, 7]].assign(weight=4.0), {})
     answer(study, [3], "artefact", origin="audit")
@@ -547,7 +547,7 @@ def test_what_is_out_of_date_is_said(study, change, sentences):
 
 def test_detecting_again_comes_before_all_that_rests_on_the_candidates(study):
     for name in study.names:
-        study.save_candidates(name, called(name), made_by={"diameter_um": 9.0, "network": "cells-0"})
+        study.save_candidates(name, called(name), made_by={"diameter_um": 9.0, "network": "cells-1"})
     assert next_step(study) == "Next: detect again (notebook 01)."
 
 
@@ -596,7 +596,7 @@ def test_the_study_shows_its_images_labels_and_networks(study):
         ["mouse m1", "2", "1", "0", "1"],
         ["all", "2", "2", "0", "2"],
     ]
-    assert ["net-1", "cells-0", "2", "0.90 (0.85 to 0.95), held-out", "2026-01-01"] in shown.rows
+    assert ["net-1", "cells-1", "2", "0.90 (0.85 to 0.95), held-out", "2026-01-01"] in shown.rows
     assert ["audit", "2", "2"] in shown.rows
     assert "correct artefact 2 · correct cell 2" in shown.text
     assert "Next: another round" in shown.text

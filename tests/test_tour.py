@@ -30,7 +30,7 @@ def kept(study_folder):
 def test_the_tour_says_f1_before_and_after_and_retraining_helped(tour):
     _, summary = tour
     said = re.findall(r"^F1 of (\S+) +(0\.\d{3})   95 % interval (0\.\d{3}) to (0\.\d{3})$", summary, re.M)
-    assert [name for name, *_ in said] == ["cells-0", "net-1"]
+    assert [name for name, *_ in said] == ["cells-1", "net-1"]
     before, after = (float(row[1]) for row in said)
     assert after > before
     assert all(float(low) <= float(f1) <= float(high) for _, f1, low, high in said)

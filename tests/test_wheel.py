@@ -44,5 +44,5 @@ def test_the_unpacked_wheel_finds_its_notebooks_and_networks(wheel, tmp_path):
     )
     command = [sys.executable, "-c", code]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-    assert said.startswith(str(tmp_path)) and "cells-0" in said
+    assert said.startswith(str(tmp_path)) and "cells-1" in said
     assert int(said.split()[1]) >= 6

@@ -1,7 +1,7 @@
 """How far what lies in the middle of a cube stands out: a fixed layer that a network need not learn.
 
-Networks taught on few volumes learn what artefacts look like there, and trust it in the next volume. How far a
-cell stands out from its surroundings carries over, so it goes to the last layer by a way of its own.
+Networks taught on few volumes learn what artefacts look like there, and trust it in the next volume. How far
+a cell stands out from its surroundings carries over, so it goes to the last layer by a way of its own.
 """
 
 from functools import cache
@@ -30,9 +30,9 @@ def stand_out_layer() -> type:
     """Return the layer's class; loads Keras.
 
     Cubes (n, z, y, x, 3) become (n, 2), for signal and background:
-    ``arcsinh((middle - mean of the shell) / (sqrt(deviation of the shell) + 0.5))``, in spreads of the image. The
-    root weighs the noise around the place with that of the image, which is 1. A channel that is not there
-    gives 0.
+    ``arcsinh((middle - mean of the shell) / (sqrt(deviation of the shell) + 0.5))``, in spreads of the image.
+    The root weighs the noise around the place with that of the image, which is 1. A channel that is not
+    there gives 0.
     """
     keras = load_keras()
     ops = keras.ops
