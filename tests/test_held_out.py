@@ -70,8 +70,8 @@ def test_only_labels_that_both_were_held_out_from_count(study):
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         compare_held_out(study, "head-1", "net-2")
     message = (
-        "Held-out labels are kept with networks that this study made; 'cells-0' has none. "
+        "Held-out labels are kept with networks that this study made; 'cells-1' has none. "
         "This study has the networks head-1, net-1."
     )
     with pytest.raises(FileNotFoundError, match=f"^{escape(message)}$"):
-        compare_held_out(study, "head-1", "cells-0")
+        compare_held_out(study, "head-1", "cells-1")

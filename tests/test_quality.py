@@ -131,7 +131,7 @@ def test_labels_and_split_of_a_real_study_are_checked_by_a_real_network(study):
     queue = pd.concat([queue_of(study, 80), queue_of(study, 80, "animal-2")])
     cell = truth_at(study, queue)
     annotate.answer(study, queue.reset_index(drop=True), np.where(cell, "cell", "artefact").tolist())
-    table = suspects(study, "cells-0")
+    table = suspects(study, "cells-1")
     assert {"answer", "margin", "p"} <= set(table.columns)
-    found = check_split(study, "cells-0")
+    found = check_split(study, "cells-1")
     assert 0 <= found.found["group"].accuracy <= 1
