@@ -21,8 +21,8 @@ import pandas as pd
 from cellkit.cubes import Intensities
 from cellkit.detect import find_candidates
 from cellkit.images import Image, open_image
-from cellkit.intensities import measure_intensities
 from cellkit.networks import load_network, predict
+from cellkit.pixels.intensities import measure_intensities
 
 VOXEL_UM = (5.0, 2.0, 2.0)
 DIAMETER_UM = 16.0

@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from cellkit.detect import detect
-from cellkit.diversity import varied_rows
+from cellkit.labels.diversity import varied_rows
 from cellkit.match import match_points
 from cellkit.networks.calibration import choose_threshold
 from cellkit.networks.predict import embed

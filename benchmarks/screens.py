@@ -171,7 +171,8 @@ def gallery(lab, page, study) -> None:
     shown.to_parquet(lab.home / "rows.parquet")
     cells = [
         OPEN.format(study.folder.name),
-        "import pandas as pd\nfrom cellkit.widgets import Gallery\nfrom cellkit.points import queue_of\n"
+        "import pandas as pd\nfrom cellkit.widgets import Gallery",
+        "from cellkit.labels.points import queue_of\n"
         "queue = queue_of(study, pd.read_parquet('rows.parquet'), batch='many')\n"
         "study.intensities('animal-1')",
         "Gallery(study, queue, who='me')",

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from cellkit.estimates import Design, Rates, changed_prevalence
-from cellkit.strata import allocate, steps_of
+from cellkit.measuring.strata import allocate, steps_of
 
 CANDIDATES = 50_000
 APART = 3.5

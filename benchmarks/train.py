@@ -32,12 +32,12 @@ import tifffile
 from cellkit.cubes import CubeGeometry, cut_cubes
 from cellkit.detect import find_candidates
 from cellkit.images import Image, open_image
-from cellkit.intensities import measure_intensities
 from cellkit.match import match_points
 from cellkit.networks import FitSettings, NetworkCard, TrainingSet, fit
 from cellkit.networks.architectures import build_classifier
 from cellkit.networks.backend import load_keras
 from cellkit.networks.pool import as_pool
+from cellkit.pixels.intensities import measure_intensities
 from cellkit.synthetic import make_volume
 from cellkit.synthetic.sample import ANIMALS
 

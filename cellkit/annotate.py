@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cellkit.balance import Balance, meter
-from cellkit.batches import (
+from cellkit.labels.balance import Balance, meter
+from cellkit.labels.batches import (
     Region,
     batch_names,
     draw_batch,
@@ -17,12 +17,13 @@ from cellkit.batches import (
     rectangle,
     regions_of,
 )
-from cellkit.keys import keymap, read_keymap, remap
+from cellkit.labels.keys import keymap, read_keymap, remap
+from cellkit.labels.sampling import add_micrometres, barred
+from cellkit.labels.sampling import draw as sample
+from cellkit.labels.similar import draw_similar, embedding_map, similar
+from cellkit.labels.standing import Review, label, open_review, press
+from cellkit.labels.told import answers_of, answers_to, spots_of
 from cellkit.match import match_points
-from cellkit.sampling import add_micrometres, barred
-from cellkit.sampling import draw as sample
-from cellkit.similar import draw_similar, embedding_map, similar
-from cellkit.standing import Review, label, open_review, press
 from cellkit.study import Study
 from cellkit.tables import (
     CLASSES,
@@ -32,7 +33,6 @@ from cellkit.tables import (
     check_table,
     positions_um,
 )
-from cellkit.told import answers_of, answers_to, spots_of
 
 __all__ = [
     "Balance",

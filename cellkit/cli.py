@@ -182,8 +182,8 @@ def _classify(options: argparse.Namespace) -> None:
 
 def _retrain(options: argparse.Namespace) -> None:
     from cellkit.detect import classify
-    from cellkit.exchange import pools_of
     from cellkit.retrain import retrain
+    from cellkit.sharing.exchange import pools_of
     from cellkit.study import open_study
 
     study = open_study(options.study)
@@ -198,7 +198,7 @@ def _say_epoch(row: dict) -> None:
 
 
 def _reassess(options: argparse.Namespace) -> None:
-    from cellkit.advice import advise
+    from cellkit.measuring.advice import advise
     from cellkit.reassess import counts
     from cellkit.report import write_report
     from cellkit.study import open_study
@@ -214,7 +214,7 @@ def _reassess(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from cellkit.exchange import pack
+    from cellkit.sharing.exchange import pack
     from cellkit.study import open_study
 
     about = {name: getattr(options, name) for name in ("description", "licence", "contact")}
@@ -222,7 +222,7 @@ def _pack(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from cellkit.exchange import import_labels, import_pool
+    from cellkit.sharing.exchange import import_labels, import_pool
     from cellkit.study import open_study
 
     study, file = open_study(options.study), options.file
@@ -241,7 +241,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from cellkit.exchange import export_training
+    from cellkit.sharing.exchange import export_training
     from cellkit.study import open_study
 
     for path in export_training(open_study(options.study), options.out):

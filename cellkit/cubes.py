@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cellkit.blocks import Readable, Samples, WholeVoxels, Windows, read_block
-from cellkit.intensities import Intensities, normalise
+from cellkit.pixels.blocks import Readable, Samples, WholeVoxels, Windows, read_block
+from cellkit.pixels.intensities import Intensities, normalise
 from cellkit.tables import PLACE_COLUMNS, ZYX, check_inside, check_table
 
 ROLES = ("signal", "background")

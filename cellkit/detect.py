@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cellkit.grids import working_grid
-from cellkit.ranking import image_noise, strongest
-from cellkit.sweep import Sweep, block_shape, sweep
+from cellkit.finding.grids import working_grid
+from cellkit.finding.ranking import image_noise, strongest
+from cellkit.finding.sweep import Sweep, block_shape, sweep
 from cellkit.tables import CALL_COLUMNS, CANDIDATE_COLUMNS, check_inside, check_table
 
 if TYPE_CHECKING:
@@ -259,8 +259,8 @@ def call_candidates(
     ValueError
         If a column is missing or a place lies outside the image.
     """
-    from cellkit.intensities import measure_intensities
     from cellkit.networks.store import load_network
+    from cellkit.pixels.intensities import measure_intensities
 
     checked = check_table(places, dict.fromkeys("zyx", "float64"), what="places")
     check_inside(checked, image.shape[2:], what="places")

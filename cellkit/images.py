@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cellkit.files import Axes, Stack, name_axes, open_file, unnamed_axes
+from cellkit.pixels.files import Axes, Stack, name_axes, open_file, unnamed_axes
+from cellkit.pixels.tiffs import Stored, check_level
 from cellkit.tables import ZYX
-from cellkit.tiffs import Stored, check_level
 
 ROLES = ("signal", "background", "none")
 TYPES = ("uint8", "int8", "uint16", "int16", "float32")

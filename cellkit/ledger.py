@@ -17,7 +17,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
-from cellkit.disk import append_text, writing
+from cellkit.folder.disk import append_text, writing
 from cellkit.match import group_points
 from cellkit.tables import LABEL_COLUMNS, ORIGINS, check_table, empty_table
 

@@ -7,9 +7,6 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from cellkit.assessment import JUDGES, Assessment, assess_places, measure
-from cellkit.audits import call_places, measured, newest_network, read_audit
-from cellkit.counting import counts
 from cellkit.estimates import (
     METRICS,
     Design,
@@ -19,9 +16,12 @@ from cellkit.estimates import (
     metric_differences,
     n_more,
 )
-from cellkit.guard import leaked, taught_by
-from cellkit.parts import By, part_of
-from cellkit.sampling import QUEUE_COLUMNS
+from cellkit.labels.sampling import QUEUE_COLUMNS
+from cellkit.measuring.assessment import JUDGES, Assessment, assess_places, measure
+from cellkit.measuring.audits import call_places, measured, newest_network, read_audit
+from cellkit.measuring.counting import counts
+from cellkit.measuring.guard import leaked, taught_by
+from cellkit.measuring.parts import By, part_of
 from cellkit.study import Study
 
 __all__ = ["Assessment", "Comparison", "assess", "breakdown", "compare", "counts", "fixed_and_broken"]

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from cellkit.assessment import Assessment
-from cellkit.audits import find_network, newest_network, read_audit
-from cellkit.disk import fingerprint, write_json, write_text, writing
-from cellkit.methods import methods_table, versions
+from cellkit.folder.disk import fingerprint, write_json, write_text, writing
+from cellkit.measuring.assessment import Assessment
+from cellkit.measuring.audits import find_network, newest_network, read_audit
+from cellkit.measuring.methods import methods_table, versions
+from cellkit.measuring.quality import agreements
 from cellkit.plots import (
     plot_calibration,
     plot_confusion,
@@ -22,7 +23,6 @@ from cellkit.plots import (
     plot_metrics,
     plot_precision_recall,
 )
-from cellkit.quality import agreements
 from cellkit.reassess import Comparison, assess, compare, counts
 from cellkit.review import errors
 from cellkit.study import Study

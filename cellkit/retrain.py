@@ -8,10 +8,8 @@ from typing import Any, Unpack
 import numpy as np
 import pandas as pd
 
-from cellkit.appraisal import appraise, describe, save_taught
-from cellkit.audits import SUPPLIED
 from cellkit.augment import AugmentSettings
-from cellkit.labelled import Labelled, Source, gather
+from cellkit.measuring.audits import SUPPLIED
 from cellkit.networks.card import NetworkCard
 from cellkit.networks.checkpoint import discard
 from cellkit.networks.engines import compile_engine
@@ -20,6 +18,8 @@ from cellkit.networks.heads import fit_head, replace_head
 from cellkit.networks.store import HISTORY, Network, load_network
 from cellkit.networks.stream import pool_sets
 from cellkit.study import Study, fingerprint
+from cellkit.teaching.appraisal import appraise, describe, save_taught
+from cellkit.teaching.labelled import Labelled, Source, gather
 
 ONE_MICROSCOPE = AugmentSettings(
     contrast=0.2, offset=0.1, gamma=0.0, darkening=0.1, blur=0.1, noise=0.1, background_dropout=0.0

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from cellkit.audits import call_places, read_audit
-from cellkit.boxes import box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
-from cellkit.drawing import Plan, draw_audit, extend_audit, plan_audit
+from cellkit.labels.sampling import QUEUE_COLUMNS, add_micrometres, barred
 from cellkit.match import categories
-from cellkit.misses import Misses, answer_boxes_from_truth, box_marks, missed_cells
-from cellkit.parts import name_parts
-from cellkit.quality import Agreements, agreements, check_split, suspects
-from cellkit.sampling import QUEUE_COLUMNS, add_micrometres, barred
+from cellkit.measuring.audits import call_places, read_audit
+from cellkit.measuring.boxes import box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
+from cellkit.measuring.drawing import Plan, draw_audit, extend_audit, plan_audit
+from cellkit.measuring.misses import Misses, answer_boxes_from_truth, box_marks, missed_cells
+from cellkit.measuring.parts import name_parts
+from cellkit.measuring.quality import Agreements, agreements, check_split, suspects
 from cellkit.study import Study
 from cellkit.tables import UNSURE
 

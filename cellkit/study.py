@@ -8,13 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from cellkit import holdings
-from cellkit.disk import fingerprint, write_text, writing
-from cellkit.images import Image
-from cellkit.intensities import Intensities
-from cellkit.ledger import Ledger, current_labels, read_events
-from cellkit.match import attach_labels, categories
-from cellkit.settings import (
+from cellkit.folder import holdings
+from cellkit.folder.disk import fingerprint, write_text, writing
+from cellkit.folder.settings import (
     FILE,
     ImageEntry,
     StudySettings,
@@ -24,8 +20,12 @@ from cellkit.settings import (
     read_settings,
     store_paths,
 )
-from cellkit.state import stale, take_state
-from cellkit.summary import as_html, as_text
+from cellkit.folder.state import stale, take_state
+from cellkit.folder.summary import as_html, as_text
+from cellkit.images import Image
+from cellkit.ledger import Ledger, current_labels, read_events
+from cellkit.match import attach_labels, categories
+from cellkit.pixels.intensities import Intensities
 from cellkit.tables import DONE, UNSURE, ZYX, read_table
 
 __all__ = ["ImageEntry", "Study", "StudySettings", "create_study", "fingerprint", "open_study"]

@@ -53,7 +53,7 @@ def second_network(monkeypatch, study: Study, *, better: float = 1.0, name: str 
     """Let `call_places` find a network that multiplies the evidence of the truth by `better`."""
     from types import SimpleNamespace
 
-    from cellkit import audits
+    from cellkit.measuring import audits
     from cellkit.networks.card import NetworkCard
 
     def predict(network, image, places, *, intensities, diameter_um):

@@ -3,8 +3,8 @@ import pytest
 from made_up import answer, make_study, second_network
 from scipy.special import expit
 
-from cellkit import advice
-from cellkit.advice import advise, check_animal, kappas_of
+from cellkit.measuring import advice
+from cellkit.measuring.advice import advise, check_animal, kappas_of
 from cellkit.review import audit_queue, draw_audit
 
 
@@ -30,7 +30,7 @@ def rounds(study, monkeypatch, gains, *, labels=(100, 200, 400, 800, 1600)):
         known = places[["image", "z", "y", "x"]].merge(study.candidates(), on=["image", "z", "y", "x"])
         return expit(known["score"] + better[network.card.name] * np.where(known["cell"], 1, -1))
 
-    from cellkit import audits
+    from cellkit.measuring import audits
 
     monkeypatch.setattr(audits, "predict", predict)
     return [card["name"] for card in cards]

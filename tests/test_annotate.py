@@ -5,7 +5,7 @@ from made_up import make_study
 
 from cellkit import annotate
 from cellkit.annotate import Review
-from cellkit.sampling import category_names, error_chance
+from cellkit.labels.sampling import category_names, error_chance
 from cellkit.study import Study, open_study
 
 CELL, ARTEFACT, MISSED, FALSE = category_names(("cell", "artefact"))

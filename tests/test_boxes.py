@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from made_up import SHAPE, VOXEL_UM, make_study
 
-from cellkit.boxes import ENDS, box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
-from cellkit.disk import read_json, write_json
-from cellkit.misses import answer_boxes_from_truth, box_marks, missed_cells
+from cellkit.folder.disk import read_json, write_json
+from cellkit.measuring.boxes import ENDS, box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
+from cellkit.measuring.misses import answer_boxes_from_truth, box_marks, missed_cells
 
 
 @pytest.fixture

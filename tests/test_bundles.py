@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from made_up import make_study
 
-from cellkit import bundles
-from cellkit.bundles import _hash_of, read_bundle, write_bundle
 from cellkit.cubes import CubeGeometry, cut_cubes
-from cellkit.exchange import REACH, pack
 from cellkit.images import open_image
-from cellkit.intensities import Intensities, measure_intensities
-from cellkit.labelled import gather
 from cellkit.networks import NetworkCard
-from cellkit.pools import Pool
-from cellkit.stacks import CubeStack, LabelledStack, cut_stack
+from cellkit.pixels.intensities import Intensities, measure_intensities
+from cellkit.pixels.stacks import CubeStack, LabelledStack, cut_stack
+from cellkit.sharing import bundles
+from cellkit.sharing.bundles import _hash_of, read_bundle, write_bundle
+from cellkit.sharing.exchange import REACH, pack
+from cellkit.teaching.labelled import gather
+from cellkit.teaching.pools import Pool
 
 SIDES = (4, 6, 6)
 

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from made_up import SHAPE, answer, make_study
 
-from cellkit.boxes import draw_boxes
-from cellkit.counting import counts
-from cellkit.misses import answer_boxes_from_truth
+from cellkit.measuring.boxes import draw_boxes
+from cellkit.measuring.counting import counts
+from cellkit.measuring.misses import answer_boxes_from_truth
 from cellkit.review import audit_queue, draw_audit, name_parts
 
 

@@ -7,15 +7,15 @@ import pytest
 from made_up import make_study
 from test_fit import toy
 
-from cellkit.cube_store import keep_cubes
 from cellkit.cubes import CubeGeometry, cut_cubes
-from cellkit.disk import fingerprint
-from cellkit.labelled import gather
+from cellkit.folder.disk import fingerprint
 from cellkit.networks import FitSettings, NetworkCard
 from cellkit.networks.pool import CubePool, as_pool
 from cellkit.networks.stream import check_set, draw_order, pool_sets
-from cellkit.pools import Pool
-from cellkit.stacks import CubeStack, LabelledStack
+from cellkit.pixels.stacks import CubeStack, LabelledStack
+from cellkit.teaching.cube_store import keep_cubes
+from cellkit.teaching.labelled import gather
+from cellkit.teaching.pools import Pool
 
 CARD = NetworkCard("x", cube=CubeGeometry((4, 8, 8)))
 
@@ -66,7 +66,7 @@ def test_kept_cubes_are_those_that_are_cut_and_are_cut_once(studies, tmp_path, m
     def refuse(*_, **__):
         raise AssertionError("it was cut again")
 
-    monkeypatch.setattr("cellkit.cube_store.cut_batches", refuse)
+    monkeypatch.setattr("cellkit.teaching.cube_store.cut_batches", refuse)
     order = np.random.default_rng(0).permutation(60)
     again = keep_cubes(study, places.iloc[order], CARD, tmp_path / "cubes")
     np.testing.assert_array_equal(again[:], kept[order])
@@ -85,7 +85,7 @@ def test_only_new_places_are_cut_and_added(studies, tmp_path, monkeypatch):
     places = places_of(study)
     first = keep_cubes(study, places.head(20), CARD, tmp_path / "cubes")
     seen = []
-    import cellkit.cube_store as cube_store
+    import cellkit.teaching.cube_store as cube_store
 
     real = cube_store.cut_batches
     monkeypatch.setattr(

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from cellkit import blocks
 from cellkit.cubes import CubeGeometry, cut_batches, cut_cubes
 from cellkit.images import Image, open_image
-from cellkit.intensities import Intensities, measure_intensities, normalise
+from cellkit.pixels import blocks
+from cellkit.pixels.intensities import Intensities, measure_intensities, normalise
 
 PLAIN = Intensities(100.0, 50.0, 0.0, 1000.0)
 GEOMETRY = CubeGeometry((12, 24, 24), (3.0, 3.0, 3.0))

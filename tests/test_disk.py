@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkit import disk
-from cellkit.disk import (
+from cellkit.folder import disk
+from cellkit.folder.disk import (
     append_text,
     fingerprint,
     read_frozen,

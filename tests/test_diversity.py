@@ -3,7 +3,7 @@ import pytest
 import sampling
 from scipy.spatial import KDTree
 
-from cellkit.diversity import farthest_rows, varied_rows
+from cellkit.labels.diversity import farthest_rows, varied_rows
 
 #  three heaps, of 90, 9 and 1 points
 HEAPS = np.concatenate([np.zeros((90, 2)), np.full((9, 2), 10.0), [[-10.0, 10.0]]])

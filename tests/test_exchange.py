@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from test_cli import run
 
-from cellkit.exchange import export_training, import_labels, import_pool, pack, pools_of
 from cellkit.formats.cellfinder_points import points_of_labels, write_points
 from cellkit.formats.cellfinder_training import read_training
-from cellkit.labelled import gather
 from cellkit.networks import NetworkCard
+from cellkit.sharing.exchange import export_training, import_labels, import_pool, pack, pools_of
 from cellkit.study import create_study
+from cellkit.teaching.labelled import gather
 
 SHAPE = (30, 90, 160)
 

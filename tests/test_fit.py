@@ -8,7 +8,6 @@ import pytest
 from scipy.special import expit
 
 from cellkit.augment import AugmentSettings
-from cellkit.learning import kept_epoch
 from cellkit.networks import (
     FitSettings,
     TrainingSet,
@@ -22,6 +21,7 @@ from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.engines import compile_engine
 from cellkit.networks.fit import HISTORY
 from cellkit.networks.stream import draw_order
+from cellkit.teaching.learning import kept_epoch
 
 SHAPE = (4, 8, 8)
 SMALL = ClassifierSettings(stem=8, widths=(16,), embedding=8)

@@ -12,8 +12,8 @@ from cellkit.cubes import CubeGeometry, cut_cubes
 from cellkit.formats.cellfinder_cubes import cut_as_measured, stack_cubes
 from cellkit.formats.cellfinder_training import read_training, write_training
 from cellkit.images import open_image
-from cellkit.intensities import measure_intensities
-from cellkit.pools import read_cellfinder
+from cellkit.pixels.intensities import measure_intensities
+from cellkit.teaching.pools import read_cellfinder
 
 VOXEL_UM = (5.0, 1.0, 1.0)
 POINTS = pd.DataFrame(

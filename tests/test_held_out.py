@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkit.held_out import compare_held_out
+from cellkit.teaching.held_out import compare_held_out
 
 
 @pytest.fixture

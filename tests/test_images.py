@@ -13,9 +13,9 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellkit.files import natural_order
 from cellkit.images import open_image
-from cellkit.planes import Planes
+from cellkit.pixels.files import natural_order
+from cellkit.pixels.planes import Planes
 
 VOXEL = (5.0, 2.0, 2.0)
 
@@ -455,7 +455,7 @@ def test_a_block_is_read_and_not_the_file(tmp_path, kind):
 
 
 def test_decoded_planes_are_kept_up_to_a_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr("cellkit.planes.KEPT_BYTES", 3 * VOLUME[0].nbytes)
+    monkeypatch.setattr("cellkit.pixels.planes.KEPT_BYTES", 3 * VOLUME[0].nbytes)
     image = open_image(as_compressed(tmp_path, VOLUME), voxel_um=VOXEL)
     decoded, decode = [], Planes._decoded
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkit.images import open_image
-from cellkit.intensities import Intensities, measure_intensities, normalise
+from cellkit.pixels.intensities import Intensities, measure_intensities, normalise
 
 VOXEL = (5.0, 2.0, 2.0)
 

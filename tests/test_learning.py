@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkit.learning import read_curves
+from cellkit.teaching.learning import read_curves
 
 
 def curves(loss, val_loss) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from painted import SOMA, VOXEL, found, paint, um
 from scipy.ndimage import center_of_mass, label
 
-from cellkit.plateaus import find_pieces, join
+from cellkit.finding.plateaus import find_pieces, join
 
 PICTURE = """
 . . # # . . . . # .

@@ -12,11 +12,11 @@ matplotlib.use("Agg")
 
 from cellkit import plots
 from cellkit.augment import AugmentSettings
-from cellkit.balance import meter
-from cellkit.learning import read_curves
+from cellkit.labels.balance import meter
 from cellkit.plots.style import INK, nice_length
 from cellkit.reassess import assess, counts
 from cellkit.review import audit_queue, draw_audit, errors
+from cellkit.teaching.learning import read_curves
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from made_up import SHAPE, make_study, truth_at
 
-from cellkit import annotate, quality
-from cellkit.quality import agreements, check_split, overlap_groups, suspects
+from cellkit import annotate
+from cellkit.labels.sampling import add_micrometres
+from cellkit.measuring import quality
+from cellkit.measuring.quality import agreements, check_split, overlap_groups, suspects
 from cellkit.review import audit_queue, draw_audit
-from cellkit.sampling import add_micrometres
 
 
 @pytest.fixture

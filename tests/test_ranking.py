@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from cellkit.blobs import Blobs
-from cellkit.grids import working_grid
-from cellkit.plateaus import Plateaus
-from cellkit.ranking import Noise, image_noise, scores, strongest
+from cellkit.finding.blobs import Blobs
+from cellkit.finding.grids import working_grid
+from cellkit.finding.plateaus import Plateaus
+from cellkit.finding.ranking import Noise, image_noise, scores, strongest
 
 GRID = working_grid((40, 100, 100), (5.0, 2.0, 2.0), 10.0)
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from made_up import answer, make_study, second_network
 
-from cellkit.assessment import assess_places, design_of, own_strata
 from cellkit.estimates import METRICS
+from cellkit.labels.sampling import add_micrometres
+from cellkit.measuring.assessment import assess_places, design_of, own_strata
 from cellkit.reassess import assess, breakdown, compare, counts, fixed_and_broken
 from cellkit.review import audit_queue, draw_audit
-from cellkit.sampling import add_micrometres
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from made_up import answer, make_study
 
 from cellkit.detect import classify
 from cellkit.images import open_image
-from cellkit.labelled import gather
 from cellkit.networks import cellfinder as importer
 from cellkit.networks import import_cellfinder, load_network
 from cellkit.networks.backend import load_keras
@@ -21,6 +20,7 @@ from cellkit.networks.resnets import BLOCKS, CONVOLUTIONS, build_resnet, plan_of
 from cellkit.reassess import compare
 from cellkit.review import audit_queue, draw_audit
 from cellkit.study import create_study
+from cellkit.teaching.labelled import gather
 
 PARAMETERS = {18: 33_152_674, 50: 46_103_550}
 

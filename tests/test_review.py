@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from made_up import answer, make_study, second_network, truth_at
 
-from cellkit.audits import call_places, measured, newest_network, read_audit
-from cellkit.disk import read_json, write_json
+from cellkit.folder.disk import read_json, write_json
+from cellkit.labels.sampling import QUEUE_COLUMNS, draw
+from cellkit.measuring.audits import call_places, measured, newest_network, read_audit
 from cellkit.reassess import counts
 from cellkit.review import (
     audit_queue,
@@ -16,7 +17,6 @@ from cellkit.review import (
     extend_audit,
     plan_audit,
 )
-from cellkit.sampling import QUEUE_COLUMNS, draw
 
 
 @pytest.fixture

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellkit.settings import ImageEntry, StudySettings, as_toml, check_name, make_settings, read_settings
+from cellkit.folder.settings import (
+    ImageEntry,
+    StudySettings,
+    as_toml,
+    check_name,
+    make_settings,
+    read_settings,
+)
 
 M1 = {"name": "m1", "path": "m1.tif", "animal": "mouse 1"}
 SAID = {"diameter_um": 15, "images": [M1]}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cellkit.smoothing import Room, cell_means, mirror, pool, reach, smooth, smoothing_steps
+from cellkit.finding.smoothing import Room, cell_means, mirror, pool, reach, smooth, smoothing_steps
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_smoothing_does_not_depend_on_where_an_array_was_cut(values, monkeypatch
     margin = [reach(smoothing_steps(v)) for v in variances]
     whole = smooth(values, variances, Room(), "out")
     for length in (7, 1000):
-        monkeypatch.setattr("cellkit.smoothing.CHUNK", length)
+        monkeypatch.setattr("cellkit.finding.smoothing.CHUNK", length)
         cut = smooth(np.ascontiguousarray(values[3:, 2:27, 5:31]), variances, Room(), "out")
         inside = tuple(slice(m, n - m) for m, n in zip(margin, cut.shape, strict=True))
         expected = whole[3:, 2:27, 5:31][inside]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellkit.estimates import audit_design, stratified_total
-from cellkit.strata import (
+from cellkit.measuring.strata import (
     STEPS,
     Shares,
     allocate,

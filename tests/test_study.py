@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkit.intensities import Intensities
+from cellkit.pixels.intensities import Intensities
 from cellkit.study import ImageEntry, create_study, fingerprint, open_study
 from cellkit.tables import CANDIDATE_COLUMNS
 
@@ -142,7 +142,7 @@ def test_all_missing_images_are_named_at_once(study, tmp_path):
 
 
 def test_opening_a_study_reads_no_pixel_and_no_header_where_all_is_said(study, monkeypatch):
-    monkeypatch.setattr("cellkit.holdings.open_image", None)
+    monkeypatch.setattr("cellkit.folder.holdings.open_image", None)
     assert open_study(study.folder).names == ["m1", "m2"]
     with pytest.raises(TypeError):
         open_study(study.folder).image("m1")
@@ -232,7 +232,7 @@ def test_intensities_are_measured_once_and_anew_when_the_image_changed(study, mo
         measured.append((image.name, role, seed))
         return Intensities(centre=100.0, spread=5.0, low=1.0, high=9.0)
 
-    monkeypatch.setattr("cellkit.holdings.measure_intensities", measure)
+    monkeypatch.setattr("cellkit.folder.holdings.measure_intensities", measure)
     assert study.intensities("m1") == {"signal": Intensities(100.0, 5.0, 1.0, 9.0)}
     assert open_study(study.folder).intensities("m1") == study.intensities("m1")
     assert measured == [("m1", "signal", 0)]

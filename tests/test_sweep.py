@@ -11,8 +11,8 @@ import pytest
 import zarr
 from painted import SOMA, VOXEL, found, paint, scattered
 
-from cellkit.blobs import find_blobs
 from cellkit.detect import DetectSettings, find_candidates
+from cellkit.finding.blobs import find_blobs
 from cellkit.images import open_image
 
 
@@ -199,7 +199,7 @@ def test_the_blobs_of_finished_blocks_are_not_held_in_memory(volume, monkeypatch
         held.append(sum(one() is not None for one in made))
         return part
 
-    monkeypatch.setattr("cellkit.sweep.find_blobs", watched)
+    monkeypatch.setattr("cellkit.finding.sweep.find_blobs", watched)
     find_candidates(open_image(volume, voxel_um=VOXEL), diameter_um=SOMA, settings=SMALL)
     assert len(held) == 45
     assert max(held) <= 2, "the one just made and the one before"

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from cellkit.disk import fingerprint
+from cellkit.folder.disk import fingerprint
 from cellkit.study import open_study
 from cellkit.tour import STUDY, execute, notebooks_folder, take_tour
 

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from made_up import answer, make_study
 
-from cellkit import annotate, review, similar
-from cellkit.choosing import at_threshold
+from cellkit import annotate, review
+from cellkit.labels import similar
+from cellkit.labels.choosing import at_threshold
+from cellkit.measuring.skips import read_skipped
 from cellkit.reassess import assess
-from cellkit.skips import read_skipped
 from cellkit.study import create_study, open_study
 from cellkit.widgets import (
     AuditLabeller,

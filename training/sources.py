@@ -16,8 +16,8 @@ import pandas as pd
 from cellkit.cubes import CubeGeometry, cut_cubes
 from cellkit.detect import find_candidates
 from cellkit.images import Image, open_image
-from cellkit.intensities import measure_intensities
 from cellkit.match import match_points
+from cellkit.pixels.intensities import measure_intensities
 from cellkit.synthetic import make_volume, random_settings
 from cellkit.tables import ZYX, positions_um
 

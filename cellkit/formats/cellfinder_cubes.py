@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import tifffile
 
-from cellkit.blocks import Readable
 from cellkit.cubes import ROLES, CubeGeometry, cut_batches
-from cellkit.intensities import Intensities
-from cellkit.stacks import CubeStack
+from cellkit.pixels.blocks import Readable
+from cellkit.pixels.intensities import Intensities
+from cellkit.pixels.stacks import CubeStack
 
 GEOMETRY = CubeGeometry((20, 50, 50), (100.0, 50.0, 50.0), unit="µm")
 VOXEL_UM = (5.0, 1.0, 1.0)

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 import pandas as pd
 
-from cellkit.disk import plain, write_text
+from cellkit.folder.disk import plain, write_text
 from cellkit.formats.texts import read_xml, read_yaml
 from cellkit.tables import PLACE_COLUMNS, UNSURE, ZYX, check_table
 

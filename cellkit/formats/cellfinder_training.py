@@ -11,12 +11,12 @@ import pandas as pd
 import tifffile
 import yaml
 
-from cellkit.blocks import Readable
 from cellkit.cubes import ROLES
-from cellkit.disk import write_text, writing
+from cellkit.folder.disk import write_text, writing
 from cellkit.formats.cellfinder_cubes import cut_as_measured
 from cellkit.formats.cellfinder_points import CELL, NO_CELL, read_points
 from cellkit.formats.texts import read_yaml
+from cellkit.pixels.blocks import Readable
 
 KINDS = {"cell": CELL, "no_cell": NO_CELL}
 FOLDERS = {CELL: ("cells", "cell"), NO_CELL: ("non_cells", "no_cell")}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cellkit.cubes import CubeGeometry
-from cellkit.disk import read_json
+from cellkit.folder.disk import read_json
 from cellkit.networks.architectures import CHANNELS
 from cellkit.tables import CLASSES
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cellkit.disk import plain
+from cellkit.folder.disk import plain
 
 KEPT = 2
 PARTS = ("variables", "optimiser", "best", "recent", "least")

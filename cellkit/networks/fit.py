@@ -13,11 +13,11 @@ import pandas as pd
 from scipy.special import expit, log_expit
 
 from cellkit import __version__
-from cellkit.disk import fingerprint
-from cellkit.learning import kept_epoch
+from cellkit.folder.disk import fingerprint
 from cellkit.networks.checkpoint import State, load_state, save_state
 from cellkit.networks.course import FitSettings, rate_at
 from cellkit.networks.stream import PART, TrainingSet, batches, check_set, draw_sample
+from cellkit.teaching.learning import kept_epoch
 
 __all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
 METRICS = ("loss", "accuracy", "f1", "precision", "recall")

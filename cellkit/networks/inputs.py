@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from cellkit.blocks import Readable
 from cellkit.cubes import cut_batches
 from cellkit.formats.cellfinder_cubes import cut_as_measured
-from cellkit.intensities import Intensities
 from cellkit.networks.card import AS_MEASURED, NetworkCard
+from cellkit.pixels.blocks import Readable
+from cellkit.pixels.intensities import Intensities
 
 ROLES = ("signal", "background")
 

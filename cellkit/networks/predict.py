@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from cellkit.blocks import Readable
-from cellkit.intensities import Intensities
 from cellkit.networks.engines import Scores
 from cellkit.networks.inputs import cut_inputs
 from cellkit.networks.store import Network
+from cellkit.pixels.blocks import Readable
+from cellkit.pixels.intensities import Intensities
 
 PART = 512
 

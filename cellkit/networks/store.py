@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cellkit import __version__
-from cellkit.disk import write_json, writing
+from cellkit.folder.disk import write_json, writing
 from cellkit.networks.architectures import CHANNELS
 from cellkit.networks.card import AS_MEASURED, CARD, NORMALISATION, WEIGHTS, NetworkCard, read_card
 from cellkit.networks.engines import Engine, compile_engine, mirrored

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cellkit.assessment import Assessment
-from cellkit.balance import Balance
 from cellkit.estimates import reliability
+from cellkit.labels.balance import Balance
+from cellkit.measuring.assessment import Assessment
 from cellkit.plots.style import FOUND, INK, NEGATIVE, POSITIVE, TOTAL, bare, new_axes, write
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cellkit.augment import AugmentSettings, augment_cubes
-from cellkit.disk import writing
-from cellkit.learning import kept_epoch, read_curves
+from cellkit.folder.disk import writing
 from cellkit.plots.style import INK, POSITIVE, bare, dress, new_axes, write
 from cellkit.retrain import history as history_of
 from cellkit.study import Study
+from cellkit.teaching.learning import kept_epoch, read_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

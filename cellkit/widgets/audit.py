@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cellkit import review
-from cellkit.skips import note_skipped, read_skipped
+from cellkit.measuring.skips import note_skipped, read_skipped
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS
 from cellkit.widgets.gallery import Gallery

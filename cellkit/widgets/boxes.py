@@ -4,7 +4,7 @@ import pandas as pd
 
 from cellkit import review
 from cellkit.cubes import ROLES
-from cellkit.points import NOT_CALLED
+from cellkit.labels.points import NOT_CALLED
 from cellkit.study import Study
 from cellkit.widgets.screen import Handler
 from cellkit.widgets.slices import SlicePane

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cellkit import annotate
-from cellkit.sampling import category_names
+from cellkit.labels.sampling import category_names
 from cellkit.study import Study
 from cellkit.widgets.screen import Handler, Screen, answer_styles, front_end
 from cellkit.widgets.surface import Surface

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cellkit import review
-from cellkit.audits import newest_network
+from cellkit.measuring.audits import newest_network
 from cellkit.study import Study
 from cellkit.widgets.gallery import Gallery
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cellkit.annotate import embedding_map
-from cellkit.assessment import Assessment
-from cellkit.choosing import at_threshold, inside_outline, places_of_cell
-from cellkit.points import queue_of
+from cellkit.labels.choosing import at_threshold, inside_outline, places_of_cell
+from cellkit.labels.points import queue_of
+from cellkit.measuring.assessment import Assessment
 from cellkit.study import Study
 from cellkit.widgets.surface import Surface
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cellkit import annotate
 from cellkit.cubes import ROLES
-from cellkit.points import GONE, image_points, queue_of, what_changed
+from cellkit.labels.points import GONE, image_points, queue_of, what_changed
 from cellkit.study import Study
 from cellkit.tables import UNSURE
 from cellkit.widgets.pictures import View, plane

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.browser
 OPEN = "from cellkit.study import open_study\nstudy = open_study('{0}')"
 STAND_IN = """from types import SimpleNamespace
-from cellkit import similar
+from cellkit.labels import similar
 from cellkit.study import Study
 card = SimpleNamespace(name='net-a', sha256='0')
 similar.find_network = lambda study, name: SimpleNamespace(card=card)

@@ -1,0 +1,1 @@
+"""Labels on their way: what to draw next, what was answered, where a person stands."""

@@ -1,0 +1,1 @@
+"""What measures: audits, boxes, counts, the quality of labels, advice."""

@@ -1,0 +1,1 @@
+"""Images on disk and in pieces: files, planes, blocks, and how bright they are."""

@@ -1,0 +1,1 @@
+"""A study and others: bundles and exchange."""
