@@ -100,7 +100,7 @@ def test_a_network_gives_one_logit_a_cube_through_its_embedding(kind):
     model = kind.build()
     assert model.input_shape == (None, *kind.geometry.shape, 3)
     assert model.output_shape == (None, 1)
-    assert model.get_layer("embedding").output.shape == (None, 8 + 2)
+    assert model.get_layer("embedding").output.shape == (None, 8 + 3)
     assert not model.compiled
 
 
@@ -134,13 +134,13 @@ def test_what_a_network_says_of_a_cube_hangs_on_no_other_cube(kind, engine):
     alone, together = run(cubes[66:67]), run(cubes)
     assert np.array_equal(alone.logits[0], together.logits[66])
     assert np.array_equal(run(cubes).embeddings, together.embeddings)
-    assert run(cubes[:0]).embeddings.shape == (0, 8 + 2)
+    assert run(cubes[:0]).embeddings.shape == (0, 8 + 3)
 
 
 def test_a_new_head_is_the_same_body_with_another_last_layer(kind):
     model, cubes = shaken(kind.build()), kind.cubes(60)
     embeddings = compile_engine(model)(cubes).embeddings
-    targets = (embeddings @ np.arange(10) > np.median(embeddings @ np.arange(10))).astype(int)
+    targets = (embeddings @ np.arange(11) > np.median(embeddings @ np.arange(11))).astype(int)
     head = fit_head(embeddings, targets, seed=0)
     before = model.get_weights()
     renewed = compile_engine(replace_head(model, head))(cubes)
@@ -467,8 +467,8 @@ def test_an_engine_that_is_none_and_a_layer_that_openvino_is_not_told_of_are_ref
     strange = keras.Model(inputs, keras.layers.Dense(1)(embedding))
     message = (
         "With OpenVINO a network may have the plain layers InputLayer, Conv3D, GroupNormalization, "
-        "Activation, Add, AveragePooling3D, Flatten, Dense, Dropout, Concatenate, StandOut; got Dense. "
-        'Use engine="keras".'
+        "Activation, Add, AveragePooling3D, Flatten, Dense, Dropout, Multiply, Concatenate, StandOut; "
+        'got Dense. Use engine="keras".'
     )
     with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         compile_engine(strange, "openvino")

@@ -76,10 +76,21 @@ def build_classifier(
     x = layers.Dense(settings.embedding, activation="relu", kernel_initializer=_he(seeds), name="learnt")(x)
     if settings.dropout:
         x = layers.Dropout(settings.dropout, noise_shape=(None, 1), seed=next(seeds))(x)
-    x = layers.Concatenate(name=EMBEDDING)([x, stand_out_layer()(name="standout")(inputs)])
+    stands_out = stand_out_layer()(name="standout")(inputs)
+    x = layers.Multiply()([x, _trust(stands_out)])
+    x = layers.Concatenate(name=EMBEDDING)([x, stands_out])
     small = keras.initializers.RandomNormal(stddev=0.01, seed=next(seeds))
     logit = layers.Dense(1, kernel_initializer=small, dtype="float32", name="logit")(x)
     return keras.Model(inputs, logit, name="classifier")
+
+
+def _trust(stands_out: Any) -> Any:
+    """Return by what the learnt part is multiplied: 1 until it is set, and never taught."""
+    from keras import layers
+
+    return layers.Dense(
+        1, kernel_initializer="zeros", bias_initializer="ones", trainable=False, name="trust"
+    )(stands_out)
 
 
 def residual_block(

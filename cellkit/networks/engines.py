@@ -237,7 +237,9 @@ def _standing_out(ops: Any, layer: Any, x: Any) -> Any:
     off = ops.subtract(values, shell)
     spread = ops.sqrt(ops.matmul(ops.multiply(off, off), _weights(ops, weights[:, 1:]), False, False))
     height = ops.divide(ops.subtract(middle, shell), ops.add(ops.sqrt(spread), _weights(ops, FLOOR)))
-    return ops.squeeze(ops.asinh(height), np.array([2]))
+    corner = ops.slice(x, [0, 2, 0, 0, 0], [BATCH, 3, 1, 1, 1], [1] * 5)
+    present = ops.reshape(corner, np.array([BATCH, 1]), False)
+    return ops.concat([ops.squeeze(ops.asinh(height), np.array([2])), present], 1)
 
 
 TRANSLATE: dict[str, Callable[..., Any] | None] = {
@@ -250,6 +252,7 @@ TRANSLATE: dict[str, Callable[..., Any] | None] = {
     "Flatten": _flat,
     "Dense": _dense,
     "Dropout": lambda ops, layer, x: x,
+    "Multiply": lambda ops, layer, a, b: ops.multiply(a, b),
     "Concatenate": lambda ops, layer, *parts: ops.concat(list(parts), 1),
     NAME: _standing_out,
 }

@@ -29,10 +29,10 @@ def sampling_weights(shape: tuple[int, int, int]) -> np.ndarray:
 def stand_out_layer() -> type:
     """Return the layer's class; loads Keras.
 
-    Cubes (n, z, y, x, 3) become (n, 2), for signal and background:
+    Cubes (n, z, y, x, 3) become (n, 3): for signal and background
     ``arcsinh((middle - mean of the shell) / (sqrt(deviation of the shell) + 0.5))``, in spreads of the image.
     The root weighs the noise around the place with that of the image, which is 1. A channel that is not
-    there gives 0.
+    there gives 0. The third number says whether there is a background, 1 or 0.
     """
     keras = load_keras()
     ops = keras.ops
@@ -41,18 +41,19 @@ def stand_out_layer() -> type:
         """How far the middle of a cube stands out."""
 
         def call(self, cubes: Any) -> Any:
-            """Return (n, 2) of cubes (n, z, y, x, 3)."""
+            """Return (n, 3) of cubes (n, z, y, x, 3)."""
             _, z, y, x, _ = cubes.shape
             weights = ops.convert_to_tensor(sampling_weights((z, y, x)))
             linear = ops.sinh(ops.cast(cubes[..., :2], "float32"))
             values = ops.transpose(ops.reshape(linear, (-1, z * y * x, 2)), (0, 2, 1))
             middle, shell = ops.split(ops.matmul(values, weights), 2, axis=-1)
             spread = ops.sqrt(ops.matmul(ops.square(values - shell), weights[:, 1:]))
-            return ops.arcsinh((middle - shell) / (ops.sqrt(spread) + FLOOR))[..., 0]
+            height = ops.arcsinh((middle - shell) / (ops.sqrt(spread) + FLOOR))[..., 0]
+            return ops.concatenate([height, ops.cast(cubes[:, 0, 0, 0, 2:], "float32")], axis=-1)
 
         def compute_output_shape(self, input_shape: tuple) -> tuple:
             """Return the shape of the result."""
-            return (input_shape[0], 2)
+            return (input_shape[0], 3)
 
     StandOut.__module__ = MODULE
     return StandOut
