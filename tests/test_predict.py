@@ -79,7 +79,7 @@ def test_places_on_the_very_border_are_called_too(net):
 
 def test_no_place_gives_no_answer(net):
     p, embeddings = embed(net, brain(), places(0), intensities=INTENSITIES, diameter_um=DIAMETER_UM)
-    assert p.shape == (0,) and embeddings.shape == (0, 8)
+    assert p.shape == (0,) and embeddings.shape == (0, 8 + 3)
 
 
 def test_embeddings_come_with_the_same_probabilities(net):

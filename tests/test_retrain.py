@@ -241,7 +241,7 @@ def test_a_threshold_is_set_by_what_a_person_wants_and_the_calls_follow(study):
         )
     p = study.candidates()["p"]
     assert n["count"] == pytest.approx(p.sum(), abs=1)
-    assert n["('recall', 0.99)"] >= n["f1"] >= n["0.999"]
+    assert min(n["('recall', 0.99)"], n["f1"]) >= n["0.999"]
     card = load_network("head-1", study.folder / "networks").card
     assert card.sha256 == first.card.sha256, "nothing was trained"
     assert card.threshold == 0.999 and card.history[0]["threshold"] == first.card.threshold

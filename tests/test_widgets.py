@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -528,6 +529,12 @@ def test_interrupting_the_wait_for_a_result_stops_the_training(monkeypatch):
     assert monitor.result() < 10**6
 
 
+def awaited(coroutine):
+    """Run it in a thread of its own: after tests in a browser this one has a loop that runs."""
+    with ThreadPoolExecutor(1) as own:
+        return own.submit(asyncio.run, coroutine).result()
+
+
 def test_awaiting_a_training_leaves_the_event_loop_free_until_it_returns():
     async def notebook(monitor):
         waits = asyncio.ensure_future(asyncio.wait_for(monitor, 20))
@@ -536,7 +543,7 @@ def test_awaiting_a_training_leaves_the_event_loop_free_until_it_returns():
         monitor._handle_custom_msg({"op": "stop"}, [])
         return await waits
 
-    assert 0 < asyncio.run(notebook(TrainingMonitor(training, 10**6, wait=0.01))) < 10**6
+    assert 0 < awaited(notebook(TrainingMonitor(training, 10**6, wait=0.01))) < 10**6
 
 
 def test_cancelling_what_awaits_a_training_stops_it_and_keeps_what_it_returns():
@@ -546,7 +553,7 @@ def test_cancelling_what_awaits_a_training_stops_it_and_keeps_what_it_returns():
         waits.cancel()
         return await waits
 
-    assert asyncio.run(notebook(TrainingMonitor(training, 10**6, wait=0.01))) < 10**6
+    assert awaited(notebook(TrainingMonitor(training, 10**6, wait=0.01))) < 10**6
 
 
 def test_the_histories_of_former_networks_are_drawn_behind_the_curves(study):
