@@ -1,5 +1,5 @@
 /** What a person does in the slice browser: `actions` by key and button, `hands` by pointer. */
-function sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, draw }) {
+function sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, locate, draw }) {
   const clamp = (value, n) => Math.min(Math.max(Math.round(value), 0), n - 1);
   const sizeOf = (axis) => now.data.voxel_um[axis];
   const um = (voxels) => [0, 1, 2].map((axis) => (voxels[axis] + 0.5) * sizeOf(axis)); // a voxel's centre lies at a whole number
@@ -25,7 +25,8 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
     if (axis === 0) now.heading = Math.sign(next - now.at[0]);
     now.at = now.at.map((old, each) => (each === axis ? next : old));
     if (now.layout === "three") reveal(um(now.at));
-    show();
+    locate();
+    draw();
   }
 
   function tell(message) {
@@ -37,7 +38,7 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
 
   /** Label a point: drawn at once, and as it is on disk when Python has answered. */
   function label(index, answer) {
-    if (!now.data.judges) points.answer[index] = points.answers.indexOf(answer);
+    if (!now.data.judges) points.change({ rows: [index], codes: [points.answers.indexOf(answer)], n: 0 });
     tell({ op: "label", index, answer });
   }
 

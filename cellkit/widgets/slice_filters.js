@@ -1,16 +1,15 @@
 /** The legend: a sign, a count and a tick for every group of points that there is. */
 function legendRows({ classes: [positive, negative], styles }, points, redraw) {
-  const counts = new Map();
-  for (let i = 0; i < points.n; i += 1) if (!points.gone(i)) counts.set(points.group(i), (counts.get(points.group(i)) ?? 0) + 1);
-  const labelled = [positive, negative, "unsure"].map((name) => [`labelled ${name}`, styles[name].letter, styles[name].color]);
-  const called = [[`called ${positive}`, "○", styles[positive].mark], [`called ${negative}`, "×", styles[negative].mark], ["not called", "□", styles.unsure.mark]];
+  const signs = [["×", styles[negative].mark], ["○", styles[positive].mark], ["□", styles.unsure.mark], ...[positive, negative, "unsure"].map((name) => [styles[name].letter, styles[name].color])];
   const { hidden } = points.filter;
-  return [...labelled, ...called].filter(([name]) => counts.has(name)).map(([name, sign, color]) => {
+  return [3, 4, 5, 1, 0, 2].filter((group) => points.counts[group]).map((group) => {
+    const name = points.groups[group];
+    const [sign, color] = signs[group];
     const box = make("input", { type: "checkbox" });
     box.checked = !hidden.has(name);
     box.addEventListener("change", () => { if (!hidden.delete(name)) hidden.add(name); redraw(); });
     const badge = make("span", { class: name.startsWith("labelled") ? "ck-badge" : "ck-sign", style: `--ck-answer:${color}` }, sign);
-    return make("label", { class: "ck-entry" }, box, badge, make("span", {}, name), make("b", {}, counts.get(name).toLocaleString("en")));
+    return make("label", { class: "ck-entry" }, box, badge, make("span", {}, name), make("b", {}, points.counts[group].toLocaleString("en")));
   });
 }
 

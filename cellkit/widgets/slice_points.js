@@ -2,7 +2,7 @@
 function pointShelf() {
   const shelf = {
     n: 0, zyx: new Float32Array(0), p: new Float32Array(0), call: new Uint8Array(0), answer: new Uint8Array(0),
-    answers: [], classes: [], mask: new Uint8Array(0), passed: new Set(),
+    answers: [], classes: [], mask: new Uint8Array(0), passed: new Set(), counts: [0, 0, 0, 0, 0, 0, 0], visible: 0,
     filter: { hidden: new Set(), kind: "all", low: 0, high: 1 },
 
     open({ answers, classes }) { Object.assign(shelf, { answers, classes }); },
@@ -42,7 +42,12 @@ function pointShelf() {
     at: (i) => shelf.zyx.subarray(3 * i, 3 * i + 3),
     /** What a point looks like: what a person said, else what the network calls it. */
     look: (i) => ["", "positive", "negative", "open"][shelf.answer[i]] || ["negative", "positive", "open"][shelf.call[i]],
-    group: (i) => shelf.answer[i] ? `labelled ${shelf.told(i)}` : ["called " + shelf.classes[1], "called " + shelf.classes[0], "not called"][shelf.call[i]],
+    /** The number of a point's group: 0 to 2 by the call, 3 to 5 by the answer, 6 if it is gone. */
+    group: (i) => (shelf.answer[i] ? 2 + shelf.answer[i] : shelf.call[i]),
+    get groups() {
+      const [positive, negative] = shelf.classes;
+      return [`called ${negative}`, `called ${positive}`, "not called", `labelled ${positive}`, `labelled ${negative}`, "labelled unsure"];
+    },
     category(i) {
       const [call, answer] = [shelf.call[i], shelf.answer[i]];
       if (call > 1 || answer < 1 || answer > 2) return "";
@@ -51,19 +56,25 @@ function pointShelf() {
       return answer === 1 ? `missed ${positive}` : `false ${positive}`;
     },
 
-    /** Work out anew which points pass the filters. */
+    /** Work out anew which points pass the filters, and how many there are of each kind. */
     sift() {
       const { hidden, kind, low, high } = shelf.filter;
       const whole = low <= 0 && high >= 1;
+      const off = shelf.groups.map((name) => hidden.has(name));
+      const counts = [0, 0, 0, 0, 0, 0, 0];
+      shelf.visible = 0;
       shelf.mask = new Uint8Array(shelf.n);
       for (let i = 0; i < shelf.n; i += 1) {
+        const group = shelf.group(i);
+        counts[group] += 1;
         const kinds = kind === "all" || (kind === "unlabelled" ? !shelf.answer[i] : kind === "labelled" ? shelf.answer[i] : shelf.category(i) === kind);
         const inside = whole || (shelf.p[i] >= low && shelf.p[i] <= high);
-        shelf.mask[i] = !shelf.gone(i) && kinds && inside && !hidden.has(shelf.group(i)) ? 1 : 0;
+        shelf.mask[i] = group < 6 && kinds && inside && !off[group] ? 1 : 0;
+        shelf.visible += shelf.mask[i];
       }
+      shelf.counts = counts;
     },
-    count: () => shelf.mask.reduce((sum, each) => sum + each, 0),
-    labelled: () => { let n = 0; for (let i = 0; i < shelf.n; i += 1) n += shelf.answer[i] > 0 && shelf.answer[i] < 4; return n; },
+    labelled: () => shelf.counts[3] + shelf.counts[4] + shelf.counts[5],
 
     /** The nearest shown point without a label that `next` has not led to yet. */
     next([z, y, x], [vz, vy, vx]) {

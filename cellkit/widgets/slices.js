@@ -28,7 +28,7 @@ function render({ model, el, signal }) {
   const points = pointShelf();
   const limits = { signal: { low: 0, high: 1.2 }, background: { low: 0, high: 1.2 } };
   const shelf = planeShelf(model, draw);
-  const { actions, hands } = sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, draw });
+  const { actions, hands } = sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, locate, draw });
 
   function receive(message, buffers) {
     if (message.op === "open") open(message);
@@ -137,22 +137,29 @@ function render({ model, el, signal }) {
     if (pane === panes[0]) drawScaleBar(context, cam.scale, pane.height);
   }
 
-  function describe() {
+  /** Say where one is: this is all that scrolling changes. */
+  function locate() {
     const { data, at, depth, saved } = now;
     if (!data) return;
     const [first, stop] = planesOf(data, 0, at, depth);
     const deep = (n) => (n * data.voxel_um[0]).toFixed(0);
     const where = data.shape[0] === 1 ? "one plane" : depth > 1 ? `planes ${first} to ${stop - 1} of ${data.shape[0]} (${deep(first)} to ${deep(stop - 1)} µm)` : `plane ${at[0]} of ${data.shape[0]} (${deep(at[0])} µm)`;
     const state = make("span", { class: "ck-saved", "data-state": saved }, { saved: "All saved", saving: "Saving", failed: "Not saved" }[saved]);
-    const facts = [data.progress, where, data.frames > 1 && `frame ${now.frame} of ${data.frames}`, `${points.count().toLocaleString("en")} ${data.box ? "marked" : "points"}`, data.judges && "judges: look only"];
+    const facts = [data.progress, where, data.frames > 1 && `frame ${now.frame} of ${data.frames}`, `${points.visible.toLocaleString("en")} ${data.box ? "marked" : "points"}`, data.judges && "judges: look only"];
     title.replaceChildren(make("strong", {}, data.name), ...facts.filter(Boolean).map((fact) => make("span", { class: "ck-count" }, fact)), state, tool(root, "keys", "?", actions.help));
+    [plane.input.value, time.input.value] = [at[0], now.frame];
+    Object.assign(root.dataset, { z: at[0], at: at.join(" "), tool: now.tool, selected: now.selected ?? "", points: points.n, visible: points.visible, labelled: points.labelled(), saved, frame: now.frame, depth });
+  }
+
+  function describe() {
+    const { data } = now;
+    if (!data) return;
+    locate();
     tools.replaceChildren(...sliceTools(data, now, actions, root));
     legend.replaceChildren(...legendRows(data, points, sift));
     const used = now.layout === "side" ? ["signal", "background"] : hands.roles();
     channels.replaceChildren(...used.map((role) => make("div", {}, make("div", { class: "ck-quiet" }, role), contrast(limits[role], draw))), tool(root, "automatic contrast", "⇧a", actions.automatic));
     about.replaceChildren(...aboutPoint(data, points, now.selected));
-    [plane.input.value, time.input.value] = [at[0], now.frame];
-    Object.assign(root.dataset, { z: at[0], at: at.join(" "), tool: now.tool, selected: now.selected ?? "", points: points.n, visible: points.count(), labelled: points.labelled(), saved, frame: now.frame, depth });
   }
 
   function sift() {
