@@ -239,7 +239,8 @@ def _standing_out(ops: Any, layer: Any, x: Any) -> Any:
     height = ops.divide(ops.subtract(middle, shell), ops.add(ops.sqrt(spread), _weights(ops, FLOOR)))
     corner = ops.slice(x, [0, 2, 0, 0, 0], [BATCH, 3, 1, 1, 1], [1] * 5)
     present = ops.reshape(corner, np.array([BATCH, 1]), False)
-    return ops.concat([ops.squeeze(ops.asinh(height), np.array([2])), present], 1)
+    curbed = ops.multiply(ops.sign(height), ops.asinh(ops.abs(height)))  # below 0 it loses all in bfloat16
+    return ops.concat([ops.squeeze(curbed, np.array([2])), present], 1)
 
 
 TRANSLATE: dict[str, Callable[..., Any] | None] = {
