@@ -241,7 +241,14 @@ def test_a_threshold_is_set_by_what_a_person_wants_and_the_calls_follow(study):
         )
     p = study.candidates()["p"]
     assert n["count"] == pytest.approx(p.sum(), abs=1)
-    assert min(n["('recall', 0.99)"], n["f1"]) >= n["0.999"]
+    strongest = np.sort(p)[::-1]
+    foretold = np.cumsum(strongest) / p.sum()
+    assert foretold[n["('recall', 0.99)"] - 1] >= 0.99 > foretold[n["('recall', 0.99)"] - 2], (
+        "no more than needed"
+    )
+    gain = 2 * np.cumsum(strongest) / (np.arange(1, len(p) + 1) + p.sum())
+    assert gain[n["f1"] - 1] == pytest.approx(gain.max())
+    assert n["f1"] > n["0.999"]
     card = load_network("head-1", study.folder / "networks").card
     assert card.sha256 == first.card.sha256, "nothing was trained"
     assert card.threshold == 0.999 and card.history[0]["threshold"] == first.card.threshold
