@@ -18,9 +18,21 @@ from cellkit.networks.heads import fit_head, replace_head
 from cellkit.networks.store import HISTORY, Network, load_network
 from cellkit.networks.stream import pool_sets
 from cellkit.study import Study, fingerprint
-from cellkit.teaching.appraisal import appraise, describe, save_taught
+from cellkit.teaching.appraisal import appraise, describe, save_taught, set_threshold
+from cellkit.teaching.held_out import compare_held_out
 from cellkit.teaching.labelled import Labelled, Source, gather
 
+__all__ = [
+    "FINE_TUNING",
+    "ONE_MICROSCOPE",
+    "compare_held_out",
+    "continue_training",
+    "history",
+    "retrain",
+    "retrain_head",
+    "set_threshold",
+    "settings_of",
+]
 ONE_MICROSCOPE = AugmentSettings(
     contrast=0.2, offset=0.1, gamma=0.0, darkening=0.1, blur=0.1, noise=0.1, background_dropout=0.0
 )

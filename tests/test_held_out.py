@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkit.teaching.held_out import compare_held_out
+from cellkit.retrain import compare_held_out
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.card import NetworkCard
 from cellkit.networks.fit import FitSettings
 from cellkit.networks.store import load_network, save_network
-from cellkit.retrain import continue_training, history, retrain, retrain_head
+from cellkit.retrain import continue_training, history, retrain, retrain_head, set_threshold
 from cellkit.study import Study, create_study, open_study
 from cellkit.teaching.labelled import gather
 
@@ -227,7 +227,6 @@ def test_a_card_says_how_far_the_probabilities_of_the_held_out_labels_can_be_bel
 
 def test_a_threshold_is_set_by_what_a_person_wants_and_the_calls_follow(study):
     from cellkit.detect import classify
-    from cellkit.teaching.appraisal import set_threshold
 
     tell(study)
     first = retrain_head(study, name="head-1", base="base")
