@@ -18,7 +18,7 @@ from cellkit.labels.batches import (
     regions_of,
 )
 from cellkit.labels.keys import keymap, read_keymap, remap
-from cellkit.labels.sampling import add_micrometres, barred
+from cellkit.labels.places import add_micrometres, barred
 from cellkit.labels.sampling import draw as sample
 from cellkit.labels.similar import draw_similar, embedding_map, similar
 from cellkit.labels.standing import Review, label, open_review, press

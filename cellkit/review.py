@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from cellkit.labels.sampling import QUEUE_COLUMNS, add_micrometres, barred
+from cellkit.labels.places import add_micrometres, barred
+from cellkit.labels.sampling import QUEUE_COLUMNS
 from cellkit.match import categories
 from cellkit.measuring.audits import call_places, read_audit
 from cellkit.measuring.boxes import box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cellkit.folder.disk import fingerprint, read_json, write_json, writing
-from cellkit.labels.sampling import QUEUE_COLUMNS, add_micrometres, as_queue, draw, frame_of
+from cellkit.labels.places import add_micrometres
+from cellkit.labels.sampling import QUEUE_COLUMNS, as_queue, draw, frame_of
 from cellkit.study import Study
 from cellkit.tables import MAY_BE_EMPTY, REPEAT
 

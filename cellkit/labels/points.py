@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cellkit.labels.sampling import add_micrometres
+from cellkit.labels.places import add_micrometres
 from cellkit.match import attach_labels
 from cellkit.study import NEAR, Study
 from cellkit.tables import PLACE_COLUMNS

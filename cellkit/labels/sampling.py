@@ -5,16 +5,20 @@ row was drawn: `origin`, `weight` (1 / probability of having been drawn, where i
 `category`.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from cellkit.cubes import CubeGeometry
 from cellkit.folder.disk import fingerprint, read_json
+from cellkit.labels.diversity import varied_rows
+from cellkit.labels.looks import looks_of
+from cellkit.labels.places import PLACE_UM, add_micrometres, barred, near
 from cellkit.study import SAME_PLACE, Study
-from cellkit.tables import PLACE_COLUMNS, positions_um
+from cellkit.tables import PLACE_COLUMNS
 
-PLACE_UM = ["z_um", "y_um", "x_um"]
 CALLS = ["p", "called", "network"]
 QUEUE_COLUMNS = [*PLACE_COLUMNS, *PLACE_UM, *CALLS, "origin", "weight", "batch", "category"]
 WAYS = {  # the parts of a queue, in the order in which they are drawn
@@ -27,56 +31,14 @@ WAYS = {  # the parts of a queue, in the order in which they are drawn
 ORIGIN_OF = {"varied": "uncertain", "emptiest": "category"}
 CALLED_AND_WRONG = ((True, False), (False, False), (False, True), (True, True))  # of the four categories
 NEIGHBOURS = 8
+LOOKED_AT, KNOWN = 1000, 500  # candidates among which different ones are sought, and labels held against them
+Looks = Callable[[pd.DataFrame], np.ndarray | None]
 
 
 def category_names(classes: tuple[str, str]) -> tuple[str, str, str, str]:
     """Return the four categories: correct positive, correct negative, missed positive, false positive."""
     positive, negative = classes
     return f"correct {positive}", f"correct {negative}", f"missed {positive}", f"false {positive}"
-
-
-def barred(study: Study, candidates: pd.DataFrame, *, cube: CubeGeometry | None = None) -> np.ndarray:
-    """Say which candidates an audit keeps out of training: audited ones and those whose cubes overlap one.
-
-    Parameters
-    ----------
-    study : Study
-        The places of its audits, and its labels of origin "audit", are what bars.
-    candidates : DataFrame
-        Columns `image, frame, z, y, x`, in voxels.
-    cube : CubeGeometry, optional
-        What the network that is to be trained sees; cellkit's own without it.
-
-    Returns
-    -------
-    ndarray of bool, shape (n,)
-        True: must neither be drawn for training nor train.
-    """
-    audits = [add_micrometres(study, study.audit(name)[0]) for name in study.audits()]
-    labels = study.labels()
-    places = pd.concat([*audits, labels[labels["origin"] == "audit"]])
-    side_um = np.asarray((cube or CubeGeometry()).sides_um(study.settings.diameter_um))
-    return near(add_micrometres(study, candidates), places, side_um, norm=np.inf)
-
-
-def add_micrometres(study: Study, places: pd.DataFrame) -> pd.DataFrame:
-    """Return the places with `z_um, y_um, x_um` beside their voxels, numbered anew."""
-    out = places.reset_index(drop=True).assign(**dict.fromkeys(PLACE_UM, 0.0))
-    for image, rows in out.groupby("image").indices.items():
-        out.loc[rows, PLACE_UM] = positions_um(out.iloc[rows], study.image(str(image)).voxel_um)
-    return out
-
-
-def near(table: pd.DataFrame, places: pd.DataFrame, within_um: np.ndarray, *, norm: float) -> np.ndarray:
-    """Say which rows lie within these lengths of a place of the same image and frame."""
-    near = np.zeros(len(table), dtype=bool)
-    groups = places.groupby(["image", "frame"]).indices
-    for key, rows in table.groupby(["image", "frame"]).indices.items():
-        if key in groups:
-            there = places[PLACE_UM].to_numpy(dtype="float64")[groups[key]] / within_um
-            here = table[PLACE_UM].to_numpy(dtype="float64")[rows] / within_um
-            near[rows] = KDTree(there).query(here, p=norm)[0] < 1
-    return near
 
 
 def frame_of(study: Study) -> pd.DataFrame:
@@ -141,7 +103,9 @@ def draw(
     by : str
         "mixed": 30 % at random, 50 % uncertain and varied, 20 % for the emptiest category. "category": the
         four categories evenly, as far as the network's calls and the labels so far foretell them.
-        "uncertain": nearest to the network's threshold. "diverse": as different as possible. "random".
+        "uncertain": nearest to the network's threshold. "diverse": as different as possible from one another
+        and from what has labels, to the network that called them; without it, by `p`, score and place.
+        "random".
     seed : int, optional
         Same study, same seed: same queue. The study's own if left out.
     quotas : dict of str to int, optional
@@ -159,9 +123,11 @@ def draw(
         frame = frame.assign(margin=_margin(_called(frame, by)), chance=error_chance(frame))
     wanted = {name: (quotas.get(name, 0) if quotas else np.nan) for name in names}
     rng, parts, left = np.random.default_rng(study.settings.seed if seed is None else seed), [], n
+    looks = partial(looks_of, study)
     for way, share in WAYS[by].items():
         k = left if way == list(WAYS[by])[-1] else min(left, round(share * n))
-        rows = _rows(frame, way, k, rng, wanted)
+        varied = way in {"varied", "diverse"}
+        rows = _varied(frame, way, k, rng, looks) if varied else _rows(frame, way, k, rng, wanted)
         weight = frame["free"].sum() / max(len(rows), 1) if way == "random" else np.nan
         parts.append(frame.loc[rows].assign(origin=ORIGIN_OF.get(way, way), weight=weight))
         frame.loc[rows, "free"] = False
@@ -205,11 +171,8 @@ def _rows(frame: pd.DataFrame, way: str, k: int, rng: np.random.Generator, quota
     k = min(k, len(free))
     if way == "random":
         return rng.choice(free, k, replace=False)
-    if way == "diverse":
-        return _varied(frame, free, k, rng)
-    if way in {"uncertain", "varied"}:
-        near = free[np.argsort(frame["margin"].to_numpy()[free], kind="stable")]
-        return near[:k] if way == "uncertain" else _varied(frame, near[: 10 * k], k, rng)
+    if way == "uncertain":
+        return free[np.argsort(frame["margin"].to_numpy()[free], kind="stable")][:k]
     return _for_categories(frame, way, k, rng, quotas)
 
 
@@ -258,19 +221,25 @@ def _features(frame: pd.DataFrame) -> np.ndarray:
     )
 
 
-def _varied(frame: pd.DataFrame, rows: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose `k` of these rows as different from one another as the seeds of k-means++ are."""
+def _varied(frame: pd.DataFrame, way: str, k: int, rng: np.random.Generator, looks: Looks) -> np.ndarray:
+    """Return the index of `k` free candidates that differ from one another and from what has labels.
+
+    "varied": among the 10 k least certain; "diverse": among 10 k at random.
+    """
+    free = frame.index[frame["free"]].to_numpy()
+    if way == "varied":
+        rows = free[np.argsort(frame["margin"].to_numpy()[free], kind="stable")][: 10 * k]
+    else:
+        rows = rng.choice(free, min(len(free), max(10 * k, LOOKED_AT)), replace=False)
     if k >= len(rows):
         return rows
-    chosen = np.empty(0, dtype=np.int64)
-    if k:
-        from sklearn.cluster import kmeans_plusplus
-
-        seed = int(rng.integers(2**31))
-        _, chosen = kmeans_plusplus(_features(frame)[rows], k, random_state=seed, n_local_trials=1)
-        chosen = np.unique(chosen)
-    others = np.setdiff1d(np.arange(len(rows)), chosen)
-    return rows[np.append(chosen, rng.choice(others, k - len(chosen), replace=False))]
+    told = frame.index[(frame["answer"] != "") & (frame["origin"] != "audit")].to_numpy()
+    known = rng.choice(told, min(len(told), KNOWN), replace=False)
+    both = np.append(rows, known)
+    features = looks(frame.loc[both]) if k else None
+    if features is None:
+        features = _features(frame)[both]
+    return rows[varied_rows(features[: len(rows)], k, rng, known=features[len(rows) :])]
 
 
 def error_chance(frame: pd.DataFrame) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from cellkit.labels.sampling import PLACE_UM, add_micrometres
+from cellkit.labels.places import PLACE_UM, add_micrometres
 from cellkit.ledger import current_labels
 from cellkit.study import SAME_PLACE, Study
 from cellkit.tables import REPEAT

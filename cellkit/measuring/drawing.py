@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cellkit import __version__
-from cellkit.cubes import CubeGeometry
 from cellkit.folder.disk import fingerprint, writing
 from cellkit.folder.holdings import audit_frame_file, extend_audit_file
-from cellkit.labels.sampling import add_micrometres
+from cellkit.labels.places import add_micrometres, cube_sides_um
 from cellkit.measuring.audits import PLACE_UM, REGION, check_audit, frame_hashes
 from cellkit.measuring.strata import LEAST, Shares, draw_strata, expected_half_width, make_strata, top_up
 from cellkit.study import Study
@@ -75,7 +74,7 @@ def draw_audit(
     seed = study.settings.seed if seed is None else seed
     rng = np.random.default_rng([seed, crc32(name.encode())])
     strata = make_strata(
-        frame_to_draw(study), n, shares=Shares(train_share, random_share), side_um=_side_um(study)
+        frame_to_draw(study), n, shares=Shares(train_share, random_share), side_um=cube_sides_um(study)
     )
     drawn = draw_strata(strata, random_share=random_share, rng=rng)
     kept = strata[[*PLACE_COLUMNS, *KEPT_COLUMNS]].reset_index(drop=True)
@@ -212,7 +211,7 @@ def _places_for(
     study: Study, frame: pd.DataFrame, wish: float, train_share: float, role: str | None = None
 ) -> tuple[int, float]:
     """Return how many places bring the count (over animals of a role) to a half-width, and what they do."""
-    shares, side_um = Shares(train_share, 0.0), _side_um(study)
+    shares, side_um = Shares(train_share, 0.0), cube_sides_um(study)
 
     def expected(n: int) -> float:
         strata = make_strata(frame, n, shares=shares, side_um=side_um)
@@ -248,10 +247,6 @@ def frame_to_draw(study: Study) -> pd.DataFrame:
         animal=[of_image[image].animal for image in table["image"]],
         role=[of_image[image].role for image in table["image"]],
     )
-
-
-def _side_um(study: Study) -> np.ndarray:
-    return np.asarray(CubeGeometry().extent) * study.settings.diameter_um
 
 
 def _strata_record(drawn: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cellkit.cubes import CubeGeometry
-from cellkit.labels.sampling import add_micrometres, near
+from cellkit.labels.places import add_micrometres, cube_sides_um, near
 from cellkit.study import Study
 
 
@@ -45,5 +44,5 @@ def leaked(study: Study, places: pd.DataFrame, network: str) -> np.ndarray:
     taught = taught_by(study, network)
     if taught is None or taught.empty:
         return np.zeros(len(places), dtype=bool)
-    side_um = np.asarray(CubeGeometry().extent) * study.settings.diameter_um
-    return near(add_micrometres(study, places), taught, side_um, norm=np.inf)
+    sides_um = cube_sides_um(study, network)
+    return near(add_micrometres(study, places), taught, sides_um, norm=np.inf)

@@ -10,9 +10,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from cellkit.cubes import CubeGeometry
 from cellkit.estimates import Agreement, Canary, agreement, canary, out_of_fold, suspect_labels
-from cellkit.labels.sampling import PLACE_UM, QUEUE_COLUMNS
+from cellkit.labels.places import PLACE_UM, cube_sides_um
+from cellkit.labels.sampling import QUEUE_COLUMNS
 from cellkit.ledger import current_labels
 from cellkit.match import match_points
 from cellkit.measuring.audits import call_places, find_network, newest_network
@@ -192,7 +192,7 @@ def check_split(study: Study, network: str | None = None) -> Canaries:
     """
     places, embeddings = _embedded(study, network)
     train, judged = ((places["side"] == side).to_numpy() for side in ("train", "validation"))
-    units = {"group": overlap_groups(study, places)}
+    units = {"group": overlap_groups(study, places, network)}
     if places["animal"].nunique() >= ENOUGH_ANIMALS:
         units["animal"] = places["animal"].to_numpy()
     found = {
@@ -206,9 +206,12 @@ def check_split(study: Study, network: str | None = None) -> Canaries:
     return Canaries(found, f"Random labels are told right with {' and '.join(said)}: {end}.")
 
 
-def overlap_groups(study: Study, places: pd.DataFrame) -> np.ndarray:
-    """Return the number of the group of overlapping cubes that each place belongs to, shape (n,)."""
-    side_um = np.asarray(CubeGeometry().extent) * study.settings.diameter_um
+def overlap_groups(study: Study, places: pd.DataFrame, network: str | None = None) -> np.ndarray:
+    """Return the number of the group of overlapping cubes that each place belongs to, shape (n,).
+
+    The cubes are those of a network of the study; without a name, the widest that one of them may see.
+    """
+    side_um = cube_sides_um(study, network)
     pairs = [np.empty((0, 2), np.int64)]
     for rows in places.groupby(["image", "frame"]).indices.values():
         tree = KDTree(places[PLACE_UM].to_numpy(dtype="float64")[rows] / side_um)

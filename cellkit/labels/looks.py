@@ -1,0 +1,41 @@
+"""What candidates look like to the network that called them: what batches are made varied by."""
+
+import numpy as np
+import pandas as pd
+
+from cellkit.networks.predict import embed
+from cellkit.networks.store import load_network, supplied_networks
+from cellkit.study import Study
+
+
+def looks_of(study: Study, places: pd.DataFrame) -> np.ndarray | None:
+    """Return the embedding of candidates by the network that called them, scaled alike along its axes.
+
+    It is worked out at every call, about a thousand candidates a second: ask for some, not for all.
+
+    Parameters
+    ----------
+    study : Study
+    places : DataFrame
+        Candidates: `image, frame, z, y, x`, in voxels, and `network`, the name of what called them.
+
+    Returns
+    -------
+    ndarray, shape (n, d), or None
+        None where they were not all called by one network that is there.
+    """
+    names = set(places["network"])
+    if len(names) != 1 or not names <= {*study.networks(), *supplied_networks()}:
+        return None
+    network = load_network(names.pop(), study.folder / "networks", task=study.settings.task)
+    parts = {}
+    for image, rows in places.groupby("image").indices.items():
+        _, parts[image] = embed(
+            network, study.image(str(image)), places.iloc[rows],
+            intensities=study.intensities(str(image)), diameter_um=study.settings.diameter_um,
+        )  # fmt: skip
+    seen = np.empty((len(places), next(iter(parts.values())).shape[1]))
+    for image, rows in places.groupby("image").indices.items():
+        seen[rows] = parts[image]
+    spread = seen.std(axis=0)
+    return (seen - seen.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0)
