@@ -1,32 +1,37 @@
 """How good is a network, is it better than another, and how many cells are there: all on one audit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 import pandas as pd
 
-from cellkit.estimates import (
-    METRICS,
-    Design,
-    Interval,
-    McNemar,
-    mcnemar,
-    metric_differences,
-    n_more,
-)
+from cellkit.estimates import METRICS, Interval, McNemar, mcnemar, metric_differences, n_more
 from cellkit.labels.sampling import QUEUE_COLUMNS
-from cellkit.measuring.assessment import JUDGES, Assessment, assess_places, measure
+from cellkit.measuring.advice import advise, check_animal
+from cellkit.measuring.assessment import JUDGES, Assessment, answered_design, measure
 from cellkit.measuring.audits import call_places, measured, newest_network, read_audit
 from cellkit.measuring.counting import counts
-from cellkit.measuring.guard import leaked, taught_by
+from cellkit.measuring.guard import leaked
+from cellkit.measuring.paired import animal_differences, assess_one, measured_alike
 from cellkit.measuring.parts import By, part_of
 from cellkit.study import Study
 
-__all__ = ["Assessment", "Comparison", "assess", "breakdown", "compare", "counts", "fixed_and_broken"]
+__all__ = [
+    "Assessment",
+    "Comparison",
+    "advise",
+    "assess",
+    "breakdown",
+    "check_animal",
+    "compare",
+    "counts",
+    "fixed_and_broken",
+]
 FEWEST_IN_PART = 10
 FEWEST = 6  # places on which one alone is right; with fewer McNemar's exact test never reaches 5 %
+LOSS = 0.02  # of F1: an animal that loses more is named, however much is gained over all
 POWER = 1 + 0.8416 / 1.96  # so much wider than its half-width is a difference that is seen 8 times in 10
 
 
@@ -49,31 +54,7 @@ def assess(study: Study, network: str | None = None, *, audit: str = "audit") ->
         network.
     """
     network = network or newest_network(study)
-    return _assess(study, network, audit, learners=[network])
-
-
-def _assess(study: Study, network: str, audit: str, *, learners: Sequence[str]) -> Assessment:
-    """Measure a network on the places that taught none of the `learners`."""
-    places, record = read_audit(study, audit)
-    places = call_places(study, places, network)
-    taught = np.any([leaked(study, places, name) for name in learners], axis=0)
-    found = assess_places(
-        places.assign(leaked=taught), network=network, audit=audit, classes=study.settings.classes
-    )
-    made_at = {card["name"]: card["made_at"] for card in study.cards()}
-    unlisted = taught_by(study, network) is None and made_at[network] < record["at"]
-    if unlisted and "train" in set(places["role"]):
-        late = (
-            f"{network} was made before the audit was drawn and may have trained on its places: over animals "
-            "that train its numbers are optimistic."
-        )
-        return replace(found, notes=(*found.notes, late))
-    return found
-
-
-def measured_alike(study: Study, networks: Sequence[str], *, audit: str = "audit") -> tuple[Assessment, ...]:
-    """Measure networks on the same places of an audit: those that taught none of them; errors as `assess`."""
-    return tuple(_assess(study, network, audit, learners=networks) for network in networks)
+    return assess_one(study, network, audit, learners=[network])
 
 
 def breakdown(
@@ -164,14 +145,18 @@ class Comparison:
         In the order given.
     differences : DataFrame
         `network, metric, value, low, high`: every later network minus the first, paired.
+    per_animal : DataFrame
+        `animal, metric, value, low, high`: the last network minus the first in every animal with strata of
+        its own, those that train among them.
     mcnemar : McNemar
         The last network against the first.
     verdict : str
-        The last network against the first, in one sentence.
+        The last network against the first, in one sentence; in a second one, animals that lose by it.
     """
 
     assessments: tuple[Assessment, ...]
     differences: pd.DataFrame
+    per_animal: pd.DataFrame
     mcnemar: McNemar
     verdict: str
 
@@ -224,8 +209,7 @@ def compare(study: Study, networks: Sequence[str], *, audit: str = "audit") -> C
         )
     found = measured_alike(study, networks, audit=audit)
     first = found[0].places
-    codes = pd.factorize(first["stratum"])[0]
-    design = Design(codes, np.bincount(codes, weights=first["weight"]))
+    design = answered_design(first)
     truth, animals = first["cell"].to_numpy(), first["animal"].to_numpy()
     calls = {each.network: each.places["called"].to_numpy() for each in found}
     differences = [
@@ -239,7 +223,21 @@ def compare(study: Study, networks: Sequence[str], *, audit: str = "audit") -> C
     last = table[(table["network"] == networks[-1]) & (table["metric"] == "F1")].iloc[0]
     test = mcnemar(calls[networks[0]] == truth, calls[networks[-1]] == truth, design)
     f1 = Interval(last["value"], last["low"], last["high"])
-    return Comparison(found, table, test, _verdict(f1, found, test))
+    per_animal = animal_differences(found[0], found[-1])
+    verdict = f"{_verdict(f1, found, test)}{_losers(f1, per_animal, networks[-1])}"
+    return Comparison(found, table, per_animal, test, verdict)
+
+
+def _losers(f1: Interval, per_animal: pd.DataFrame, network: str) -> str:
+    """Name the animals that lose by a network which gains over all, "" without any."""
+    f1_of = per_animal[(per_animal["metric"] == "F1") & (per_animal["value"] < -LOSS)]
+    if f1_of.empty or not f1.value > 0:
+        return ""
+    said = [
+        f"{row.animal} loses {-row.value:.3f} F1 ({-row.high:.3f} to {-row.low:.3f})"
+        for row in f1_of.itertuples()
+    ]
+    return f" Yet with {network} {' and '.join(said)}."
 
 
 def _verdict(f1: Interval, found: tuple[Assessment, ...], test: McNemar) -> str:

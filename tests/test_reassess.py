@@ -1,12 +1,15 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from made_up import answer, make_study, second_network
 
+from cellkit import reassess
 from cellkit.estimates import METRICS
 from cellkit.labels.sampling import add_micrometres
+from cellkit.measuring import advice, audits
 from cellkit.measuring.assessment import assess_places, design_of, own_strata
 from cellkit.reassess import assess, breakdown, compare, counts, fixed_and_broken
 from cellkit.review import audit_queue, draw_audit
@@ -108,6 +111,63 @@ def test_a_better_network_is_said_to_be_better_and_by_how_much(study, monkeypatc
     assert found.mcnemar.only_second > found.mcnemar.only_first
     swapped = compare(study, [other, "net-a"])
     assert swapped.verdict.startswith(f"net-a is worse than net-b by {f1['low']:.3f} to {f1['high']:.3f} F1 ")
+
+
+def test_an_animal_that_loses_by_a_network_that_gains_over_all_is_named(tmp_path, monkeypatch):
+    study = make_study(tmp_path / "study", n=2000)
+    draw_audit(study, 500)
+    answer(study, audit_queue(study))
+    other = second_network(monkeypatch, study, better=2.0)
+    assert "Yet with" not in compare(study, ["net-a", other]).verdict, "control"
+    predict = audits.predict
+
+    def worse_in_one(network, image, places, **how):
+        p = predict(network, image, places, **how)
+        return 1 - p if places["image"].iloc[0] == "animal-1" else p
+
+    monkeypatch.setattr(audits, "predict", worse_in_one)
+    found = compare(study, ["net-a", other])
+    assert found.verdict.startswith("net-b is better than net-a by ")
+    assert re.search(
+        r"\)\. Yet with net-b animal-1 loses 0\.\d{3} F1 \(0\.\d{3} to 0\.\d{3}\)\.$", found.verdict
+    )
+    f1 = found.per_animal[found.per_animal["metric"] == "F1"].set_index("animal")
+    assert set(f1.index) == {"animal-1", "animal-2", "animal-3"}
+    over_all = found.differences.set_index("metric").loc["F1", "value"]
+    assert f1.loc["animal-3", "value"] == pytest.approx(over_all), "the animal that judges"
+    assert f1.loc["animal-1", "high"] < 0 < f1.loc["animal-2", "value"]
+
+
+def test_candidates_of_each_category_are_counted_with_their_interval(study):
+    found = assess(study, "net-a").categories.set_index("category")
+    table = study.candidates("animal-3")
+    true = {
+        "correct cell": (table["cell"] & table["called"]).sum(),
+        "correct artefact": (~table["cell"] & ~table["called"]).sum(),
+        "missed cell": (table["cell"] & ~table["called"]).sum(),
+        "false cell": (~table["cell"] & table["called"]).sum(),
+    }
+    assert list(found.index) == list(true)
+    for name, n in true.items():
+        assert found.loc[name, "low"] <= n <= found.loc[name, "high"], name
+    assert found["candidates"].sum() == pytest.approx(2000, abs=2)
+    assert found.loc["missed cell", "answers"] == assess(study, "net-a").confusion.iloc[0, 1]
+
+
+def test_an_audit_by_which_many_networks_were_chosen_says_so(study, monkeypatch):
+    def made(n):
+        names = ["net-a", *(f"net-{k}" for k in range(n))]
+        cards = [
+            {"name": name, "sha256": None, "made_at": "2999", "trained_on": {"ids": []}} for name in names[:n]
+        ]
+        monkeypatch.setattr(type(study), "cards", lambda study: cards)
+        return assess(study, "net-a").notes
+
+    assert not any("were made since" in note for note in made(10)), "control"
+    assert made(11)[-1] == (
+        "11 networks were made since the audit was drawn: who chooses among many by one audit flatters the "
+        "best. Extend it: review.extend_audit(study, 100)."
+    )
 
 
 def test_networks_that_differ_by_chance_cannot_be_told_apart(study, monkeypatch):
@@ -228,6 +288,11 @@ def test_places_that_two_people_answered_differently_are_told(study, tmp_path):
     answer(study, queue.head(20), who="you", wrong=1.0)
     said = "20 places were answered differently by two people; the newest answer measures."
     assert said in assess(study).notes
+
+
+def test_advice_is_a_verb_of_the_room():
+    assert reassess.advise is advice.advise and reassess.check_animal is advice.check_animal
+    assert {"advise", "check_animal"} <= set(reassess.__all__)
 
 
 def test_a_comparison_needs_two_networks(study):

@@ -9,7 +9,6 @@ import pandas as pd
 
 from cellkit.estimates import (
     Advice,
-    Design,
     Forecast,
     Interval,
     Newcomer,
@@ -19,10 +18,11 @@ from cellkit.estimates import (
     forecast_error,
 )
 from cellkit.estimates import advise as advise_from
+from cellkit.measuring.assessment import answered_design
 from cellkit.measuring.audits import call_places, find_network, measured, newest_network, read_audit
 from cellkit.measuring.counting import counts
+from cellkit.measuring.paired import measured_alike
 from cellkit.networks.predict import embed
-from cellkit.reassess import measured_alike
 from cellkit.study import Study
 
 UNLABELLED, ROUNDS = 2000, 4
@@ -78,8 +78,7 @@ def _forecast(
         )
     found = measured_alike(study, [newest_of[n] for n in rounds], audit=audit)
     first = found[0].places
-    codes = pd.factorize(first["stratum"])[0]
-    design = Design(codes, np.bincount(codes, weights=first["weight"]))
+    design = answered_design(first)
     calls = np.stack([each.places["called"].to_numpy() for each in found])
     errors, again = f1_errors(
         first["cell"].to_numpy(), calls, design, animals=first["animal"].to_numpy(), seed=study.settings.seed

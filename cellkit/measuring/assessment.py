@@ -17,6 +17,7 @@ from cellkit.estimates import (
     brier_score,
     calibration_error,
     confusion,
+    stratified_total,
     weighted_metrics,
 )
 from cellkit.measuring.audits import measured
@@ -46,6 +47,8 @@ class Assessment:
     places : DataFrame
         The answered places of the headline: `cell` (the answer is the positive class), `p`, `called`,
         `weight` (candidates that the place stands for), `stratum`, `animal`, `role`, and where they are.
+    everywhere : DataFrame
+        The same of all animals.
     calibration : CalibrationError
         Of the headline.
     notes : tuple of str
@@ -59,6 +62,7 @@ class Assessment:
     metrics: pd.DataFrame
     per_animal: pd.DataFrame
     places: pd.DataFrame
+    everywhere: pd.DataFrame
     calibration: CalibrationError
     notes: tuple[str, ...]
 
@@ -71,6 +75,23 @@ class Assessment:
     def weighted(self) -> pd.DataFrame:
         """Like `confusion`, in candidates that the answers stand for."""
         return self._confusion(self.places["weight"].to_numpy())
+
+    @property
+    def categories(self) -> pd.DataFrame:
+        """Candidates of the headline in each category: `category, answers, candidates, low, high`."""
+        positive, negative = self.classes
+        cell, called = (self.places[name].to_numpy(bool) for name in ("cell", "called"))
+        design = answered_design(self.places)
+        members = {
+            f"correct {positive}": cell & called,
+            f"correct {negative}": ~cell & ~called,
+            f"missed {positive}": cell & ~called,
+            f"false {positive}": ~cell & called,
+        }
+        rows = [
+            (name, int(of.sum()), *map(round, stratified_total(of, design))) for name, of in members.items()
+        ]
+        return pd.DataFrame(rows, columns=["category", "answers", "candidates", "low", "high"])
 
     def _confusion(self, weight: np.ndarray | None) -> pd.DataFrame:
         counted = confusion(self.places["cell"].to_numpy(), self.places["called"].to_numpy(), weight)
@@ -129,8 +150,7 @@ def assess_places(places: pd.DataFrame, *, network: str, audit: str, classes: tu
     scopes = _scopes(places)
     over, headline = next(iter(scopes.items()))
     metrics = pd.concat([measure(part).assign(over=name) for name, part in scopes.items()], ignore_index=True)
-    design, answered = measuring(headline)
-    answered = answered.assign(weight=design.weights).reset_index(drop=True)
+    answered, everywhere = _weighted(headline), _weighted(places)
     truth, p, weight = (answered[name].to_numpy() for name in ("cell", "p", "weight"))
     return Assessment(
         network=network,
@@ -140,9 +160,22 @@ def assess_places(places: pd.DataFrame, *, network: str, audit: str, classes: tu
         metrics=metrics[["metric", "over", "value", "low", "high", "n"]],
         per_animal=_per_animal(places),
         places=answered,
+        everywhere=everywhere,
         calibration=calibration_error(truth, p, weight),
         notes=_notes(places, answered),
     )
+
+
+def _weighted(places: pd.DataFrame) -> pd.DataFrame:
+    """Return the places that measure, each with the number of candidates that it stands for."""
+    design, answered = measuring(places)
+    return answered.assign(weight=design.weights).reset_index(drop=True)
+
+
+def answered_design(places: pd.DataFrame) -> Design:
+    """Return the design of the `places` of an assessment, or of the strata of some of its animals."""
+    codes = pd.factorize(places["stratum"])[0]
+    return Design(codes, np.bincount(codes, weights=places["weight"]))
 
 
 def _scopes(places: pd.DataFrame) -> dict[str, pd.DataFrame]:
