@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cellkit.folder.disk import fingerprint, write_json, write_text, writing
+from cellkit.ledger import read_events
 from cellkit.measuring.assessment import Assessment
 from cellkit.measuring.audits import find_network, newest_network, read_audit
 from cellkit.measuring.methods import methods_table, versions
@@ -130,6 +131,7 @@ def _basis(study: Study, names: list[str], *, audit: str, record: dict[str, Any]
         },
         "labels": fingerprint(labels),
         "audited": fingerprint(study.audit_labels()),
+        "marked": fingerprint(read_events(study.folder / "boxes")),
         "labels_by_origin": {str(k): int(n) for k, n in labels["origin"].value_counts().sort_index().items()},
         "last_label": str(study.events()["at"].max()),
         "versions": versions(),

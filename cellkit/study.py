@@ -114,6 +114,7 @@ class Study:
         self.folder, self.settings = folder, settings
         self._images: dict[str, Image] = {}
         self._intensities: dict[str, dict[str, Intensities]] = {}
+        self._tables: holdings.Kept = {}
         self._ledgers: dict[tuple[str, str], Ledger] = {}
 
     @property
@@ -157,7 +158,8 @@ class Study:
 
         If only some images were classified, the others have p NaN, called False and network "".
         """
-        return holdings.read_candidates(map(self._candidates_file, self.names if name is None else [name]))
+        names = self.names if name is None else [name]
+        return holdings.read_candidates(map(self._candidates_file, names), self._tables)
 
     def save_candidates(self, name: str, table: pd.DataFrame, *, made_by: Mapping[str, Any]) -> None:
         """Keep the candidates of one image, whole or not at all, together with what made them.

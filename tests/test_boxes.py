@@ -5,7 +5,8 @@ from made_up import SHAPE, VOXEL_UM, make_study
 
 from cellkit.folder.disk import read_json, write_json
 from cellkit.measuring.boxes import ENDS, box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
-from cellkit.measuring.misses import answer_boxes_from_truth, box_marks, missed_cells
+from cellkit.measuring.misses import answer_boxes_from_truth, box_marks, mark_agreements, missed_cells
+from cellkit.measuring.quality import agreements
 
 
 @pytest.fixture
@@ -198,3 +199,56 @@ def test_boxes_that_were_changed_or_lie_in_an_image_that_was_replaced_are_refuse
     write_json(file, frozen)
     with pytest.raises(ValueError, match=r"^A frozen file must be as it was written; .* changed since: .*$"):
         read_boxes(study)
+
+
+def test_two_people_who_mark_the_same_boxes_are_compared(study):
+    boxes = draw_boxes(with_truth(study), 40, side_um=120)
+    answer_boxes_from_truth(study, who="ann")
+    assert mark_agreements(study).empty and agreements(study).boxes.empty, "control: one person alone"
+    assert box_queue(study).empty
+    assert len(box_queue(study, who="bob")) == len(boxes)
+    of_ann, dropped = box_marks(study), 0
+    for number, box in box_queue(study, who="bob").iloc[:20].iterrows():
+        centres = of_ann.loc[of_ann["box"] == box["box"], ["z", "y", "x"]].to_numpy()
+        kept = centres[: len(centres) - (number % 2)] if len(centres) else centres
+        dropped += len(centres) - len(kept)
+        mark_cells(study, box["box"], kept, "bob")
+        finish_box(study, box["box"], "bob")
+    assert dropped > 3
+    found = mark_agreements(study).iloc[0]
+    assert (found["first"], found["second"], found["boxes"]) == ("ann", "bob", 20)
+    assert found["cells"] - found["others"] == dropped and found["both"] == found["others"]
+    assert found["positive_low"] < found["positive"] < found["positive_high"] <= 1
+    common = boxes[boxes["box"].isin(set(boxes["box"]) - set(box_queue(study, who="bob")["box"]))]
+    share = (common["times"] / common["chance"]).to_numpy()
+    of_bob = box_marks(study).query("who == 'bob'")
+    one, two = (each.groupby("box").size().reindex(common["box"], fill_value=0) for each in (of_ann, of_bob))
+    assert found["positive"] == pytest.approx(2 * (share @ two) / (share @ one + share @ two)), "by hand"
+    said = agreements(study)
+    assert said.boxes["draw"].tolist() == ["boxes"]
+    assert said.sentence == (
+        "Nothing was answered twice yet: what people agree on with themselves is not known. In 20 boxes that "
+        f"ann and bob both marked their cells agree with an F1 of {found['positive']:.2f} "
+        f"({found['positive_low']:.2f} to {found['positive_high']:.2f})."
+    )
+    assert "<table" in said._repr_html_()
+
+
+def test_marks_of_two_people_far_apart_are_not_the_same_cell(study):
+    draw_boxes(study, 30, side_um=120)
+    for who, shift in (("ann", 0.0), ("bob", 1.0)):
+        for _, box in box_queue(study, who=who).iloc[:6].iterrows():
+            middle = box[ENDS].to_numpy("float64").reshape(3, 2).mean(axis=1) - 0.5
+            mark_cells(study, box["box"], [middle + np.array([0, 0, shift])], who)
+            finish_box(study, box["box"], who)
+    assert mark_agreements(study)["positive"].tolist() == [0], "10 µm apart, and a cell's radius is 7.5"
+
+
+def test_boxes_of_two_people_without_any_cell_say_nothing_of_their_agreement(study):
+    draw_boxes(study, 20)
+    for who in ("ann", "bob"):
+        for number in box_queue(study, who=who)["box"]:
+            finish_box(study, number, who)
+    found = agreements(study)
+    assert np.isnan(found.boxes["positive"].iloc[0]) and found.boxes["boxes"].iloc[0] > 10
+    assert "F1" not in found.sentence

@@ -13,6 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cellkit.folder import holdings
+from cellkit.ledger import read_events
+from cellkit.measuring.boxes import box_queue, draw_boxes, finish_box, unmark
 from cellkit.pixels.intensities import Intensities
 from cellkit.study import ImageEntry, create_study, fingerprint, open_study
 from cellkit.tables import CANDIDATE_COLUMNS
@@ -510,7 +513,39 @@ FOUND, CALLED, DETECT, CLASSIFY = (
     "detect again (notebook 01).",
     "classify again (notebook 01).",
 )
+
+
+def mark_cells_in_boxes(study):
+    said = {"networks": {"net-1": "ab"}, "marked": fingerprint(read_events(study.folder / "boxes"))}
+    (study.round_folder(1) / "assessment.json").write_text(json.dumps({"rests_on": said}))
+    assert study.stale() == [], "control"
+    draw_boxes(study, 4, side_um=20)
+    for number in box_queue(study)["box"]:
+        finish_box(study, number)
+
+
+def replace_image_under_its_boxes(study):
+    draw_boxes(study, 4, side_um=20, animals=["mouse m2"])
+    for number in box_queue(study)["box"]:
+        finish_box(study, number)
+    places = study.candidates("m2").head(2).assign(weight=2.0)
+    study.save_audit("later", places, {"images": {"m2": study.image_fingerprint("m2")}})
+    answer(study, [4, 5], "cell", origin="audit", weight=2.0)
+    said = {"rests_on": {"networks": {"net-1": "ab"}, "audited": fingerprint(study.audit_labels())}}
+    (study.round_folder(1) / "assessment.json").write_text(json.dumps(said))
+    assert study.stale() == [], "control"
+    save_volume(study.folder / "m2.npy", seed=9)
+
+
 STALE = {
+    mark_cells_in_boxes: [
+        "Round 1 was assessed before some cells were marked in boxes: assess again (notebook 05)."
+    ],
+    replace_image_under_its_boxes: [
+        f"{FOUND.format('m2')} before the image changed: {DETECT}",
+        "The audit 'later' was drawn before m2 changed: draw another (notebook 02).",
+        "The draw of boxes 'boxes' was drawn before m2 changed: draw another (notebook 02).",
+    ],
     detect_with_another_diameter: [
         f"{FOUND.format('m1')} with a diameter of 12 µm, and the study says 10 µm: {DETECT}"
     ],
@@ -543,6 +578,54 @@ def test_what_is_out_of_date_is_said(study, change, sentences):
     opened = open_study(study.folder)
     assert opened.stale() == sentences
     assert all(f"Stale: {sentence}" in repr(opened) for sentence in sentences)
+
+
+def test_boxes_that_wait_are_the_next_step_and_stand_in_the_summary(study):
+    draw_boxes(ready(study), 5, side_um=20)
+    n = len(box_queue(study))
+    assert next_step(study) == f"Next: mark the cells of the boxes 'boxes': 0 of {n} are done (notebook 02)."
+    for number in box_queue(study)["box"]:
+        finish_box(study, number)
+    assert f"Boxes boxes: {n} of {n} done" in repr(study) and "<h4>Boxes</h4>" in study._repr_html_()
+    assert next_step(study).endswith("label more (notebook 03).")
+    unmark(study, 1)
+    assert (
+        next_step(study)
+        == f"Next: mark the cells of the boxes 'boxes': {n - 1} of {n} are done (notebook 02)."
+    )
+
+
+def test_boxes_whose_file_was_changed_are_said_and_the_rest_is_shown(study):
+    draw_boxes(ready(study), 5, side_um=20)
+    path = study.folder / "boxes" / "boxes.json"
+    path.write_text(path.read_text().replace('"draws": 5', '"draws": 6'))
+    assert study.stale() == [
+        f"A frozen file must be as it was written; {path} was changed since: its hash does not fit. "
+        "Put back a copy of the original."
+    ]
+    assert "8 × 40 × 40" in repr(study)
+
+
+def test_candidates_are_read_once_and_again_when_they_were_written_again(study, monkeypatch):
+    read, real = [], holdings.read_table
+    monkeypatch.setattr(
+        holdings, "read_table", lambda path, columns: (read.append(path), real(path, columns))[1]
+    )
+    for name in study.names:
+        study.save_candidates(name, called(name), made_by={"diameter_um": 10.0})
+    first = study.candidates()
+    first.loc[:, "score"] = -1.0
+    first["mine"] = 1
+    again = study.candidates()
+    assert len(read) == 2, "one file an image, once"
+    assert "mine" not in again and (again["score"] != -1).all(), "nobody writes into what others get"
+    one = study.candidates("m1")
+    one.loc[0, "score"] = -1.0
+    assert study.candidates("m1")["score"].iloc[0] != -1
+    study.save_candidates("m1", called("m1").iloc[:3], made_by={})
+    assert len(study.candidates("m1")) == 3 and len(read) == 3
+    (study.folder / "candidates" / "m2.parquet").unlink()
+    assert set(study.candidates()["image"]) == {"m1"}
 
 
 def test_detecting_again_comes_before_all_that_rests_on_the_candidates(study):

@@ -1,7 +1,7 @@
 """What lies in a study's folder: its images opened and measured, its candidates, its networks' cards."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 from cellkit.folder.disk import fingerprint, plain, read_frozen, read_json, write_frozen, write_json, writing
 from cellkit.folder.settings import FILE, ImageEntry, StudySettings, check_diameter
 from cellkit.images import Image, open_image
+from cellkit.ledger import current_labels, read_events
 from cellkit.pixels.intensities import Intensities, measure_intensities
 from cellkit.tables import (
     CALL_COLUMNS,
     CANDIDATE_COLUMNS,
+    DONE,
     PLACE_COLUMNS,
     check_candidates,
     check_table,
@@ -137,20 +139,34 @@ def read_made_by(path: Path) -> dict[str, Any]:
     return json.loads(kept.get(b"PANDAS_ATTRS", b"{}")).get("made_by", {})
 
 
-def read_candidates(paths: Iterable[Path]) -> pd.DataFrame:
-    """Return the candidates of all files that are there; calls where at least one file has some."""
-    tables = [read_table(path, CANDIDATE_COLUMNS) for path in paths if path.exists()]
+Kept = MutableMapping[Path, tuple[tuple[int, ...], pd.DataFrame]]
+
+
+def read_candidates(paths: Iterable[Path], kept: Kept) -> pd.DataFrame:
+    """Return the candidates of all files that are there; calls where at least one file has some.
+
+    `kept` holds what was read of each file: one that was not written since is not read again.
+    """
+    tables = [_read_once(path, kept) for path in paths if path.exists()]
     tables = [table for table in tables if len(table)]
     if not tables:
         return empty_table(CANDIDATE_COLUMNS)
-    for table in tables:
-        table.attrs = {}
     joined = pd.concat(tables, ignore_index=True)
     if "p" in joined.columns:
         classified = joined["p"].notna()
         joined["called"] = joined["called"].astype(object).where(classified, False).astype(bool)
         joined["network"] = joined["network"].astype(object).where(classified, "").astype("str")
     return joined
+
+
+def _read_once(path: Path, kept: Kept) -> pd.DataFrame:
+    stat = path.stat()
+    written = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if path not in kept or kept[path][0] != written:
+        table = read_table(path, CANDIDATE_COLUMNS)
+        table.attrs = {}
+        kept[path] = written, table
+    return kept[path][1]
 
 
 def read_cards(folder: Path) -> list[dict[str, Any]]:
@@ -229,6 +245,31 @@ def extend_audit_file(folder: Path, name: str, places: pd.DataFrame, record: Map
     before = [path, *_later_draws(path)][-1]
     said = {"at": datetime.now(UTC).isoformat(timespec="seconds"), **record, "after": fingerprint(before)}
     write_audit(path.with_suffix("") / f"{record['phase']}.json", places, said)
+
+
+def about_done(events: pd.DataFrame) -> np.ndarray:
+    """Say which lines of the boxes' ledger say that a box is done, or take that back; shape (n,)."""
+    ids = set(events.loc[events["answer"] == DONE, "id"])
+    while more := set(events.loc[events["replaces"].isin(ids), "id"]) - ids:
+        ids |= more
+    return events["id"].isin(ids).to_numpy()
+
+
+def read_box_draws(folder: Path) -> dict[str, tuple[pd.DataFrame, dict[str, Any]]]:
+    """Return, by its name, the boxes of every draw in a folder, with `done`, and the record of the draw.
+
+    Raises
+    ------
+    ValueError
+        If a file was changed since.
+    """
+    events = read_events(folder)
+    done = set(current_labels(events[about_done(events)], within_um=0.0)["batch"])
+    draws = {file.stem: read_frozen(file) for file in sorted(folder.glob("*.json"))}
+    return {
+        name: (boxes.assign(done=[f"{name}/{box}" in done for box in boxes["box"]]), record)
+        for name, (boxes, record) in draws.items()
+    }
 
 
 def audit_frame_file(folder: Path, name: str) -> Path:

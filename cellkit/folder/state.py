@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from cellkit.folder.disk import fingerprint
-from cellkit.folder.holdings import read_assessments
+from cellkit.folder.holdings import read_assessments, read_box_draws
 from cellkit.folder.settings import StudySettings
+from cellkit.ledger import read_events
 from cellkit.match import attach_labels
 from cellkit.tables import UNSURE
 
@@ -34,12 +35,15 @@ class State:
         All current labels, and those that may train.
     cards : list of dict
         Of the study's own networks, oldest first.
-    audits : DataFrame
-        Columns `name, places, answered`.
+    audits, boxes : DataFrame
+        Columns `name, places, answered`, and `name, boxes, done`.
+    drawn : dict of str to dict
+        For each audit and draw of boxes, named in words, the fingerprints of its images when it was drawn.
     assessments : dict of int to dict
         By round.
     prints : dict of str to str
-        Fingerprints of the labels that may train, `training`, and of the answers of audits, `audited`.
+        Fingerprints of the labels that may train, `training`, of the answers of audits, `audited`, and of
+        what was marked in boxes, `marked`.
     faults : list of str
         Sentences about files that cannot be read.
     """
@@ -52,6 +56,8 @@ class State:
     training: pd.DataFrame
     cards: list[dict[str, Any]]
     audits: pd.DataFrame
+    boxes: pd.DataFrame
+    drawn: dict[str, dict[str, str]]
     assessments: dict[int, dict[str, Any]]
     prints: dict[str, str]
     faults: list[str]
@@ -60,22 +66,16 @@ class State:
 def take_state(study: Any) -> State:
     """Return what a `Study` holds now; that class stands on the floor above, so it is not named here."""
     labels, training, audited = study.labels(), study.training_labels(), study.audit_labels()
-    images, audits, faults = {}, [], []
+    images, faults = {}, []
     for name in study.names:
         images[name] = {"now": study.image_fingerprint(name), "made_by": study.made_by(name), "shape": None}
         try:
             images[name]["shape"] = study.image(name).shape
         except (ValueError, OSError) as error:
             faults.append(str(error))
-    for name in study.audits():
-        try:
-            places = study.audit(name)[0]
-        except ValueError as error:
-            faults.append(str(error))
-            continue
-        within = study.settings.diameter_um / 10
-        told = attach_labels(places, audited, voxel_um=study.voxel_um, within_um=within)
-        audits.append({"name": name, "places": len(told), "answered": int((told["answer"] != "").sum())})
+    drawn: dict[str, dict[str, str]] = {}
+    audits, boxes = _audits_of(study, audited, drawn, faults), _boxes_of(study, drawn, faults)
+    marked = fingerprint(read_events(study.folder / "boxes"))
     return State(
         folder=str(study.folder),
         settings=study.settings,
@@ -84,11 +84,41 @@ def take_state(study: Any) -> State:
         labels=labels,
         training=training,
         cards=study.cards(),
-        audits=pd.DataFrame(audits, columns=["name", "places", "answered"]),
+        audits=audits,
+        boxes=boxes,
+        drawn=drawn,
         assessments=read_assessments(study.folder / "rounds"),
-        prints={"training": fingerprint(training), "audited": fingerprint(audited)},
+        prints={"training": fingerprint(training), "audited": fingerprint(audited), "marked": marked},
         faults=faults,
     )
+
+
+def _audits_of(
+    study: Any, audited: pd.DataFrame, drawn: dict[str, dict[str, str]], faults: list[str]
+) -> pd.DataFrame:
+    audits = []
+    for name in study.audits():
+        try:
+            places, record = study.audit(name)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
+        within = study.settings.diameter_um / 10
+        told = attach_labels(places, audited, voxel_um=study.voxel_um, within_um=within)
+        audits.append({"name": name, "places": len(told), "answered": int((told["answer"] != "").sum())})
+        drawn[f"audit {name!r}"] = record.get("images", {})
+    return pd.DataFrame(audits, columns=["name", "places", "answered"])
+
+
+def _boxes_of(study: Any, drawn: dict[str, dict[str, str]], faults: list[str]) -> pd.DataFrame:
+    try:
+        draws = read_box_draws(study.folder / "boxes")
+    except ValueError as error:
+        faults.append(str(error))
+        draws = {}
+    drawn |= {f"draw of boxes {name!r}": record["images"] for name, (_, record) in draws.items()}
+    rows = [(name, len(boxes), int(boxes["done"].sum())) for name, (boxes, _) in draws.items()]
+    return pd.DataFrame(rows, columns=["name", "boxes", "done"])
 
 
 def stale(state: State) -> list[str]:
@@ -96,6 +126,7 @@ def stale(state: State) -> list[str]:
     return [
         *state.faults,
         *_stale_candidates(state),
+        *_stale_draws(state),
         *_stale_labels(state),
         *_stale_network(state),
         *_stale_assessment(state),
@@ -127,6 +158,13 @@ def _reasons(image: dict[str, Any], state: State) -> Iterator[str]:
         yield f"{calls} before it changed: classify again (notebook 01)."
 
 
+def _stale_draws(state: State) -> Iterator[str]:
+    for what, images in state.drawn.items():
+        changed = [name for name, then in images.items() if state.images.get(name, {}).get("now") != then]
+        if changed:
+            yield f"The {what} was drawn before {listed(changed)} changed: draw another (notebook 02)."
+
+
 def _stale_labels(state: State) -> Iterator[str]:
     classes = state.settings.classes
     strange = state.labels.loc[~state.labels["answer"].isin([*classes, UNSURE]), "answer"]
@@ -155,6 +193,8 @@ def _stale_assessment(state: State) -> Iterator[str]:
     newest, basis = _newest(state), said.get("rests_on", {})
     if basis.get("audited", state.prints["audited"]) != state.prints["audited"]:
         yield f"Round {n} was assessed before some answers of its audit changed: assess again (notebook 05)."
+    if basis.get("marked", state.prints["marked"]) != state.prints["marked"]:
+        yield f"Round {n} was assessed before some cells were marked in boxes: assess again (notebook 05)."
     if newest and basis.get("networks", {}).get(newest["name"], "") != newest.get("sha256"):
         yield f"Round {n} was assessed before {newest['name']} was made: assess again (notebook 05)."
 
@@ -164,6 +204,7 @@ def next_step(state: State) -> str:
     without = [name for name, image in state.images.items() if not image["made_by"]]
     uncalled = [name for name, image in state.images.items() if not image["made_by"].get("network")]
     waiting = state.audits[state.audits["answered"] < state.audits["places"]]
+    unmarked = state.boxes[state.boxes["done"] < state.boxes["boxes"]]
     said = stale(state)
     again = [sentence.rsplit(": ", 1)[1] for sentence in said if sentence.endswith(").")]
     if without:
@@ -177,6 +218,9 @@ def next_step(state: State) -> str:
     if len(waiting):
         name, places, answered = waiting.iloc[0][["name", "places", "answered"]]
         return f"answer the audit {name!r}: {answered} of {places} places are answered (notebook 02)."
+    if len(unmarked):
+        name, boxes, done = unmarked.iloc[0][["name", "boxes", "done"]]
+        return f"mark the cells of the boxes {name!r}: {done} of {boxes} are done (notebook 02)."
     if state.training.empty:
         return "label candidates for training (notebook 03)."
     if not state.cards:

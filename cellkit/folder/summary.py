@@ -87,6 +87,9 @@ def as_text(state: State) -> str:
         f"Audit {row.name}: {row.answered} of {row.places} answered"
         for row in state.audits.itertuples(index=False)
     ]
+    parts += [
+        f"Boxes {row.name}: {row.done} of {row.boxes} done" for row in state.boxes.itertuples(index=False)
+    ]
     parts += [f"Stale: {sentence}" for sentence in stale(state)]
     return "\n".join(part for part in [*parts, f"Next: {next_step(state)}"] if part)
 
@@ -100,7 +103,7 @@ def as_html(state: State) -> str:
     if len(state.labels):
         parts += [_html_table("Labels", label_table(state)), f"<p>{escape(category_line(state))}</p>"]
     parts.append(_html_table("Networks", network_table(state)))
-    parts.append(_html_table("Audits", state.audits))
+    parts += [_html_table("Audits", state.audits), _html_table("Boxes", state.boxes)]
     for sentence in stale(state):
         parts.append(f'<p class="ck-stale">Stale: {escape(sentence)}</p>')
     parts.append(f'<p class="ck-next">Next: {escape(next_step(state))}</p>')

@@ -18,6 +18,7 @@ import pandas as pd
 from cellkit import __version__
 from cellkit.estimates import draw_boxes as draw_from_grid
 from cellkit.folder.disk import read_frozen, write_frozen
+from cellkit.folder.holdings import about_done
 from cellkit.folder.settings import check_name
 from cellkit.ledger import current_labels, read_events
 from cellkit.measuring.audits import PLACE_UM, check_images
@@ -183,10 +184,7 @@ def box_events(study: Study, name: str) -> pd.DataFrame:
 
 def _of_kind(events: pd.DataFrame, within_um: float) -> Iterator[tuple[pd.DataFrame, float]]:
     """Yield finished boxes and marks apart, each with what takes it back: a mark may lie in the centre."""
-    finished = set(events.loc[events["answer"] == DONE, "id"])
-    while more := set(events.loc[events["replaces"].isin(finished), "id"]) - finished:
-        finished |= more
-    is_done = events["id"].isin(finished)
+    is_done = about_done(events)
     yield events[is_done], 0.0
     yield events[~is_done], within_um
 
@@ -195,8 +193,27 @@ def _batch(name: str, box: int) -> str:
     return f"{name}/{box}"
 
 
-def box_queue(study: Study, name: str = "boxes") -> pd.DataFrame:
+def done_by(study: Study, name: str = "boxes") -> dict[str, set[int]]:
+    """Return the numbers of the boxes that each person finished."""
+    events = box_events(study, name)
+    done = events[events["answer"] == DONE]
+    return {
+        str(who): {int(batch.rsplit("/", 1)[1]) for batch in each["batch"]}
+        for who, each in done.groupby("who")
+    }
+
+
+def box_queue(study: Study, name: str = "boxes", *, who: str | None = None) -> pd.DataFrame:
     """Return the boxes that are not done yet, in random order; the same order at every call.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        Of the draw.
+    who : str, optional
+        Boxes that this person has not finished, whoever else has; else those that nobody has. Two people who
+        mark the same boxes are compared by `agreements`.
 
     Raises
     ------
@@ -205,7 +222,8 @@ def box_queue(study: Study, name: str = "boxes") -> pd.DataFrame:
     """
     boxes, record = read_boxes(study, name)
     mixed = boxes.iloc[np.random.default_rng(record["seed"]).permutation(len(boxes))]
-    return mixed[~mixed["done"]].reset_index(drop=True)
+    done = mixed["done"] if who is None else mixed["box"].isin(done_by(study, name).get(who, set()))
+    return mixed[~done].reset_index(drop=True)
 
 
 def mark_cells(

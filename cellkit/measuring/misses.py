@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from html import escape
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from cellkit.estimates import Interval, detector_recall, missed_total
+from cellkit.estimates.draws import UNKNOWN
 from cellkit.match import match_points
-from cellkit.measuring.boxes import ENDS, FOLDER, box_events, box_queue, lines_of, read_boxes
+from cellkit.measuring.boxes import ENDS, FOLDER, box_events, box_queue, done_by, lines_of, read_boxes
 from cellkit.study import NEAR, Study
 from cellkit.tables import CLASSES, DONE, positions_um
 
@@ -125,6 +127,58 @@ def _hit(study: Study, marks: pd.DataFrame) -> np.ndarray:
             here = positions_um(candidates[candidates["frame"] == frame], voxel_um)
             hit[part.index[match_points(here, positions_um(part, voxel_um), within_um=within).true]] = True
     return hit
+
+
+def mark_agreements(study: Study, name: str = "boxes") -> pd.DataFrame:
+    """Compare the cells that two people marked in the same boxes.
+
+    Cells are matched one-to-one within half a cell diameter.
+
+    Parameters
+    ----------
+    study : Study
+        With boxes that two people finished; see `boxes.box_queue`.
+    name : str
+        Of the draw.
+
+    Returns
+    -------
+    DataFrame
+        One row each two people with 2 boxes or more in common: `first, second, boxes, cells` (marked by the
+        first), `others` (by the second), `both`, and `positive, positive_low, positive_high`: the F1 of one
+        judged by the other, over all boxes of the grid; empty where neither marked a cell.
+
+    Raises
+    ------
+    ValueError
+        As `boxes.read_boxes`.
+    """
+    boxes, marks = read_boxes(study, name)[0].set_index("box"), box_marks(study, name)
+    finished, rows = done_by(study, name), []
+    for pair in combinations(sorted(finished), 2):
+        common = sorted(finished[pair[0]] & finished[pair[1]])
+        drawn = boxes.loc[common]
+        if drawn["times"].sum() < 2:
+            continue
+        counted = np.array([_alike(study, marks[marks["box"] == box], *pair) for box in common])
+        one, two, both = counted.repeat(drawn["times"], axis=0).T
+        chance = drawn["chance"].to_numpy().repeat(drawn["times"])
+        found = detector_recall(both, (one + two) / 2, chance) if (one + two).any() else UNKNOWN
+        numbers = dict(zip(("cells", "others", "both"), counted.sum(axis=0).tolist(), strict=True))
+        ends = dict(zip(("positive", "positive_low", "positive_high"), found, strict=True))
+        rows.append({"first": pair[0], "second": pair[1], "boxes": len(common)} | numbers | ends)
+    return pd.DataFrame(rows)
+
+
+def _alike(study: Study, marks: pd.DataFrame, first: str, second: str) -> tuple[int, int, int]:
+    """Return how many cells two people marked in one box, and how many of them are the same."""
+    parts = [marks[marks["who"] == who] for who in (first, second)]
+    both = 0
+    if len(marks):
+        voxel_um = study.voxel_um[str(marks["image"].iloc[0])]
+        here, there = (positions_um(part, voxel_um) for part in parts)
+        both = len(match_points(here, there, within_um=NEAR * study.settings.diameter_um).found)
+    return len(parts[0]), len(parts[1]), both
 
 
 def _missed(boxes: pd.DataFrame) -> Interval:

@@ -16,6 +16,7 @@ from cellkit.labels.sampling import QUEUE_COLUMNS
 from cellkit.ledger import current_labels
 from cellkit.match import match_points
 from cellkit.measuring.audits import call_places, find_network, newest_network
+from cellkit.measuring.misses import mark_agreements
 from cellkit.study import SAME_PLACE, Study
 from cellkit.tables import REPEAT
 from cellkit.teaching.labelled import ENOUGH_ANIMALS, gather
@@ -32,6 +33,8 @@ class Agreements:
     table : DataFrame
         One row for each person with themself (blind repeats) and each two people: `first, second, n`, the
         `prevalence` of positive answers, and `alike`, `kappa` and `positive` with `_low` and `_high` ends.
+    boxes : DataFrame
+        The same of cells marked in boxes, as `misses.mark_agreements` returns it, with the `draw` of boxes.
     ceiling : Agreement or None
         Of all blind repeats: its `positive` stands beside a network's F1, which cannot be expected to be
         higher.
@@ -40,12 +43,14 @@ class Agreements:
     """
 
     table: pd.DataFrame
+    boxes: pd.DataFrame
     ceiling: Agreement | None
     sentence: str
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(index=False, float_format="{:.3f}".format) if len(self.table) else ""
-        return f"<p>{escape(self.sentence)}</p>{table}"
+        shown = [table for table in (self.table, self.boxes) if len(table)]
+        tables = (table.to_html(index=False, float_format="{:.3f}".format) for table in shown)
+        return f"<p>{escape(self.sentence)}</p>{''.join(tables)}"
 
     def __repr__(self) -> str:
         return self.sentence
@@ -57,7 +62,8 @@ def agreements(study: Study) -> Agreements:
     Parameters
     ----------
     study : Study
-        Batches bring blind repeats; a second person answers by opening the same queue under another name.
+        Batches bring blind repeats; a second person answers by opening the same queue under another name, and
+        marks the cells of boxes that `box_queue(study, who=...)` gives.
     """
     events = study.events()
     again = events["origin"] == REPEAT
@@ -68,7 +74,11 @@ def agreements(study: Study) -> Agreements:
     pairs |= {(a, b): _pairs(study, of[a], of[b], any_order=True) for a, b in combinations(of, 2)}
     rows = [_row(*key, _agreement(pair)) for key, pair in pairs.items() if len(pair) > 1]
     ceiling = _agreement(own) if len(own) > 1 else None
-    return Agreements(pd.DataFrame(rows), ceiling, _said(ceiling))
+    draws = sorted(file.stem for file in (study.folder / "boxes").glob("*.json"))
+    boxes = pd.concat([mark_agreements(study, name).assign(draw=name) for name in draws] or [pd.DataFrame()])
+    return Agreements(
+        pd.DataFrame(rows), boxes.reset_index(drop=True), ceiling, _said(ceiling) + _of_boxes(boxes)
+    )
 
 
 def _pairs(
@@ -114,6 +124,15 @@ def _said(ceiling: Agreement | None) -> str:
     alike = f"{100 * ceiling.alike.value:.0f} % got the same answer; {kappa}"
     best = f"So the F1 of a network can be {value:.2f} ({low:.2f} to {high:.2f}) at most{few}."
     return f"Of {ceiling.n} places that came back unseen, {alike}. {best}"
+
+
+def _of_boxes(boxes: pd.DataFrame) -> str:
+    told = boxes[boxes["positive"].notna()] if len(boxes) else boxes
+    return "".join(
+        f" In {row.boxes} boxes that {row.first} and {row.second} both marked their cells agree with an F1 "
+        f"of {row.positive:.2f} ({row.positive_low:.2f} to {row.positive_high:.2f})."
+        for row in told.itertuples()
+    )
 
 
 def suspects(study: Study, network: str | None = None) -> pd.DataFrame:
