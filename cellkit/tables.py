@@ -35,12 +35,13 @@ LABEL_COLUMNS = {
 MAY_BE_EMPTY = {"weight", "network", "p", "batch", "replaces"}
 ORIGINS = (
     "audit", "rectangle", "category", "uncertain", "diverse", "random", "missed", "imported", "repeat",
-    "similar",
+    "similar", "suspect",
 )  # fmt: skip
 CLASSES = {"cell": ("cell", "artefact"), "expression": ("on", "off")}
 UNSURE = "unsure"
 DONE = "done"
-REPEAT = "repeat"
+REPEAT, SUSPECT = "repeat", "suspect"
+UNSEEN = (REPEAT, SUSPECT)  # shown again without the first answer
 
 
 def empty_table(columns: dict[str, str]) -> pd.DataFrame:

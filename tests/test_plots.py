@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 
 from cellkit import plots
 from cellkit.augment import AugmentSettings
+from cellkit.estimates import agreement
 from cellkit.labels.balance import meter
 from cellkit.plots.style import INK, nice_length
 from cellkit.reassess import assess, counts
@@ -117,6 +118,29 @@ def test_each_kind_of_variation_is_drawn_with_its_name():
     rows = np.asarray(ax.images[0].get_array())
     assert rows.shape == (3 * 14, 6 * 14)
     np.testing.assert_allclose(rows[:12, :12], cube[..., 0].max(axis=0), rtol=1e-6)
+
+
+def test_the_agreement_of_a_person_with_themself_is_a_band_behind_f1_alone(study):
+    found = assess(study, "net-a")
+    first = np.arange(60) < 30
+    ceiling = agreement(first, first ^ (np.arange(60) % 20 == 0))
+    ax = plots.plot_metrics((found,), ceiling=ceiling, ax=Figure().subplots())
+    bands = [each for each in ax.collections if hasattr(each, "get_paths") and each.get_alpha() == 0.18]
+    corners = bands[0].get_paths()[0].vertices
+    assert corners[:, 1].min() == pytest.approx(ceiling.positive.low)
+    assert corners[:, 1].max() == pytest.approx(ceiling.positive.high)
+    assert corners[:, 0].min() > 1.5, "F1 is the third"
+    assert "a person, asked twice" in [text.get_text() for text in ax.get_legend().get_texts()]
+    without = plots.plot_metrics((found,), ax=Figure().subplots())
+    assert len(without.get_legend().get_texts()) == 1, "control"
+
+
+def test_a_gallery_of_changes_shows_both_probabilities(study):
+    rows = errors(study, "net-a").head(2)
+    ax = plots.plot_gallery(study, rows.assign(before=[0.25, 0.5], p=[0.75, 0.125]), ax=Figure().subplots())
+    assert {"0.25 → 0.75", "0.50 → 0.12"} <= {text.get_text() for text in ax.texts}
+    plain = plots.plot_gallery(study, rows.assign(p=0.75), ax=Figure().subplots())
+    assert "p 0.75" in {text.get_text() for text in plain.texts}, "control"
 
 
 def test_counts_that_assume_equal_errors_are_hollow(study):

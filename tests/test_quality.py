@@ -74,6 +74,7 @@ def embedded(study, monkeypatch, *, animals=3, flipped=0, overlapping=False, see
     places = places.assign(image=[f"animal-{1 + k % animals}" for k in range(n)], frame=0)
     places = add_micrometres(study, places)
     places = places.assign(animal=places["image"], block=np.arange(n) // 10, id=[str(k) for k in range(n)])
+    places["origin"] = "random"
     places["answer"] = np.where(cell ^ wrong, "cell", "artefact")
     places["side"] = np.where(places["animal"] == "animal-1", "validation", "train")
     embeddings = rng.normal(size=(n, 8)) + 2.5 * np.where(cell, 1, -1)[:, None] * (np.arange(8) < 2)
@@ -85,9 +86,6 @@ def embedded(study, monkeypatch, *, animals=3, flipped=0, overlapping=False, see
         places["side"] = np.where(np.arange(n) < half, "train", "validation")
         embeddings[half:] = embeddings[:half] + 0.01 * rng.normal(size=(n - half, 8))
     monkeypatch.setattr(quality, "_embedded", lambda study, network: (places, embeddings))
-    monkeypatch.setattr(
-        quality, "call_places", lambda study, rows, network: rows.assign(p=0.5, called=True, network="n")
-    )
     return places, wrong
 
 
@@ -97,10 +95,32 @@ def test_flipped_labels_are_found_and_nothing_is_changed(study, monkeypatch):
     found = queue.merge(places.assign(wrong=wrong)[["image", "z", "wrong"]])["wrong"]
     assert found.sum() >= 12 and found.mean() >= 0.6
     assert queue["margin"].is_monotonic_increasing and queue["margin"].iloc[0] < 0
-    assert set(queue["batch"]) == {"suspects"} and queue["weight"].isna().all()
+    assert set(queue["batch"]) == {"suspects net-a"} and queue["weight"].isna().all()
+    assert queue["p"].isna().all() and set(queue["origin"]) == {"suspect"}, "blind"
     assert study.events().empty
     embedded(study, monkeypatch, flipped=0)
     assert len(suspects(study)) < len(queue) / 2, "control: nothing is flipped"
+
+
+def test_a_suspect_comes_back_unseen_and_is_decided_once(study, monkeypatch):
+    places, _ = embedded(study, monkeypatch, animals=2, flipped=15)
+    annotate.answer(study, places, places["answer"].tolist(), "ann")
+    queue = suspects(study, "cells-1")
+    assert set(annotate.answers_of(study, queue)) == {""}, "the first answers are not shown"
+    assert set(annotate.answers_of(study, queue.assign(origin="category"))) == {"cell", "artefact"}, "control"
+    other = np.where(queue["answer"] == "cell", "artefact", "cell").tolist()
+    annotate.answer(study, queue.head(4), other[:4], "ann")
+    assert annotate.answers_of(study, queue)[:5] == [*other[:4], ""], "this gallery goes on where it was"
+    labels = study.labels()
+    assert (labels["origin"] == "suspect").sum() == 4 and len(labels) == len(places), "no label is lost"
+    decided = places.index.isin(places.reset_index().merge(queue.head(4)[["image", "z"]])["index"])
+    shown = places.assign(origin=np.where(decided, "suspect", "random"))
+    embeddings = quality._embedded(study, None)[1]
+    monkeypatch.setattr(quality, "_embedded", lambda study, network: (shown, embeddings))
+    assert len(suspects(study, "cells-1")) == len(queue) - 4
+    assert agreements(study).ceiling is None, "what was picked for its doubt says nothing of the ceiling"
+    annotate.undo(study, "ann", batch="suspects cells-1")
+    assert annotate.answers_of(study, queue)[0] == ""
 
 
 def test_a_split_by_animal_learns_nothing_from_random_labels_and_a_leaky_one_is_caught(study, monkeypatch):

@@ -1,4 +1,4 @@
-"""What was answered at the rows of a queue: answers are found by place, and a blind repeat sees no other."""
+"""What was answered at the rows of a queue: found by place; what comes back unseen sees no other answer."""
 
 import numpy as np
 import pandas as pd
@@ -7,14 +7,14 @@ from scipy.spatial import KDTree
 from cellkit.labels.places import PLACE_UM, add_micrometres
 from cellkit.ledger import current_labels
 from cellkit.study import SAME_PLACE, Study
-from cellkit.tables import REPEAT
+from cellkit.tables import UNSEEN
 
 
 def answers_of(study: Study, queue: pd.DataFrame) -> list[str]:
     """Return the answer that counts now for every row of a queue, "" where there is none.
 
     Answers are looked up by place, not by row, so they are found again on any day; an audit's queue sees
-    answers of the audit only, and a blind repeat those to repeats of its batch.
+    answers of the audit only, and what comes back unseen (a blind repeat, a suspect) those of its batch.
     """
     return look_up(study, queue)["answer"].tolist()
 
@@ -35,9 +35,9 @@ def look_up(study: Study, queue: pd.DataFrame) -> pd.DataFrame:
 def answers_to(
     queue: pd.DataFrame, labels: pd.DataFrame, events: pd.DataFrame
 ) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Return the rows of a queue and the answers that they may see: repeats apart from the rest."""
-    again = (queue["origin"] == REPEAT).to_numpy()
-    here = (events["origin"] == REPEAT) & events["batch"].isin(queue["batch"] if again.any() else [])
+    """Return rows of a queue and the answers they may see: what comes back unseen apart from the rest."""
+    again = queue["origin"].isin(UNSEEN).to_numpy()
+    here = events["origin"].isin(UNSEEN) & events["batch"].isin(queue["batch"] if again.any() else [])
     repeated = current_labels(events[here], within_um=0.0)
     return [(queue[~again], labels.reset_index(drop=True)), (queue[again], repeated)]
 

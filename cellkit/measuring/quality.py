@@ -15,10 +15,10 @@ from cellkit.labels.places import PLACE_UM, cube_sides_um
 from cellkit.labels.sampling import QUEUE_COLUMNS
 from cellkit.ledger import current_labels
 from cellkit.match import match_points
-from cellkit.measuring.audits import call_places, find_network, newest_network
+from cellkit.measuring.audits import find_network, newest_network
 from cellkit.measuring.misses import mark_agreements
 from cellkit.study import SAME_PLACE, Study
-from cellkit.tables import REPEAT
+from cellkit.tables import REPEAT, SUSPECT
 from cellkit.teaching.labelled import ENOUGH_ANIMALS, gather
 
 FEW_REPEATS = 50
@@ -139,7 +139,8 @@ def suspects(study: Study, network: str | None = None) -> pd.DataFrame:
     """Return the labels that are probably wrong, the most doubtful first, as a queue for the gallery.
 
     Each label is foretold from the others by what a network sees of them, whole animals or blocks of space
-    left out at a time.
+    left out at a time. In the gallery they come back unseen: without the first answer, and without the
+    network's opinion. Those that were decided again are not shown another time.
 
     Parameters
     ----------
@@ -151,8 +152,8 @@ def suspects(study: Study, network: str | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A queue with the `answer` that stands and `margin`, the probability of that answer minus that of the
-        other: -1 to 1. Nothing is changed: a person decides again.
+        A queue of origin "suspect" with the `answer` that stands and `margin`, the probability of that answer
+        minus that of the other: -1 to 1. Nothing is changed: a person decides again.
 
     Raises
     ------
@@ -164,12 +165,11 @@ def suspects(study: Study, network: str | None = None) -> pd.DataFrame:
     several = places["animal"].nunique() >= ENOUGH_ANIMALS
     p = out_of_fold(embeddings, positive, places["animal" if several else "block"].to_numpy())
     found = suspect_labels(positive, p)
-    doubtful = places.assign(margin=found.margin).iloc[found.rows].reset_index(drop=True)
-    if doubtful.empty:
-        return pd.DataFrame(columns=[*QUEUE_COLUMNS, "answer", "margin"])
-    doubtful = call_places(study, doubtful, network)
-    queue = doubtful.assign(origin="category", weight=np.nan, batch="suspects", category="")
-    return queue[[*QUEUE_COLUMNS, "answer", "margin"]]
+    doubtful = places.assign(margin=found.margin).iloc[found.rows]
+    doubtful = doubtful[doubtful["origin"] != SUSPECT].reset_index(drop=True)
+    batch = f"suspects {network or newest_network(study)}"
+    queue = doubtful.assign(origin=SUSPECT, weight=np.nan, batch=batch, category="")
+    return queue.assign(p=np.nan, called=False, network="")[[*QUEUE_COLUMNS, "answer", "margin"]]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cellkit.estimates import reliability
+from cellkit.estimates import Agreement, Interval, reliability
 from cellkit.labels.balance import Balance
 from cellkit.measuring.assessment import Assessment
 from cellkit.plots.style import FOUND, INK, NEGATIVE, POSITIVE, TOTAL, bare, new_axes, write
@@ -159,8 +159,18 @@ def plot_probabilities(calls: pd.DataFrame, *, ax: "Axes | None" = None) -> "Axe
     return ax
 
 
-def plot_metrics(assessments: tuple[Assessment, ...], *, ax: "Axes | None" = None) -> "Axes":
-    """Draw precision, recall and F1 of networks on one audit side by side, with intervals."""
+def plot_metrics(
+    assessments: tuple[Assessment, ...], *, ceiling: Agreement | None = None, ax: "Axes | None" = None
+) -> "Axes":
+    """Draw precision, recall and F1 of networks on one audit side by side, with intervals.
+
+    Parameters
+    ----------
+    assessments : tuple of Assessment
+        From `reassess.compare`.
+    ceiling : Agreement, optional
+        Of a person with themself (`review.agreements`): its interval is a band behind F1.
+    """
     ax = new_axes(ax, size=(5.2, 3.2))
     colours = [INK, POSITIVE, TOTAL, FOUND, NEGATIVE]
     names = ("precision", "recall", "F1")
@@ -173,8 +183,17 @@ def plot_metrics(assessments: tuple[Assessment, ...], *, ax: "Axes | None" = Non
             x, value, yerr=np.nan_to_num(error), fmt="o", color=colours[n % len(colours)], markersize=7,
             elinewidth=2, capsize=4, label=each.network,
         )  # fmt: skip
+    if ceiling is not None and np.isfinite(ceiling.positive.value):
+        _ceiling(ax, ceiling.positive, at=names.index("F1"))
     ax.set(xticks=range(len(names)), xlim=(-0.5, len(names) - 0.5), ylim=(0, 1.02))
     ax.set_xticklabels(names)
     ax.set_title(f"Over {assessments[0].over}")
     ax.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
     return ax
+
+
+def _ceiling(ax: "Axes", ceiling: Interval, *, at: int) -> None:
+    """Draw the agreement of a person with themself behind one metric."""
+    ends = (at - 0.42, at + 0.42)
+    ax.fill_between(ends, ceiling.low, ceiling.high, color=INK, alpha=0.18, linewidth=0)
+    ax.plot(ends, [ceiling.value] * 2, color=INK, linewidth=1, linestyle="--", label="a person, asked twice")

@@ -131,6 +131,8 @@ def _mark(ax: "Axes", table: pd.DataFrame, *, radius: float, cross: bool, colour
 def plot_gallery(study: Study, places: pd.DataFrame, *, columns: int = 8, ax: "Axes | None" = None) -> "Axes":
     """Draw crops of the signal, the background under each, with `p` above and the person's answer below.
 
+    Where the queue has `before`, as of `reassess.fixed_and_broken`, both probabilities stand above.
+
     Parameters
     ----------
     study : Study
@@ -163,7 +165,8 @@ def _caption(
     ax: "Axes", place: pd.Series, classes: tuple[str, str], *, x: float, y: float, height: int
 ) -> None:
     if "p" in place and np.isfinite(place["p"]):
-        write(ax, x, y - 1, f"p {place['p']:.2f}", fontsize=7, ha="center", va="bottom")
+        first = f"{place['before']:.2f} → " if "before" in place else "p "
+        write(ax, x, y - 1, f"{first}{place['p']:.2f}", fontsize=7, ha="center", va="bottom")
     answer = str(place.get("answer", ""))
     if letter := letter_of(answer, classes):
         colour = colour_of(answer, classes)
