@@ -12,6 +12,7 @@ import pytest
 from made_up import answer, make_study
 
 from cellkit import annotate, review
+from cellkit.cubes import cut_cubes
 from cellkit.labels import similar
 from cellkit.labels.choosing import at_threshold
 from cellkit.measuring.skips import read_skipped
@@ -30,6 +31,7 @@ from cellkit.widgets import (
     ThresholdExplorer,
     TrainingMonitor,
 )
+from cellkit.widgets.packed import EMPTY_CODE
 from cellkit.widgets.pictures import CROP, SPAN, crops, encode
 from cellkit.widgets.screen import LabelScreen, Screen, answer_styles
 
@@ -72,10 +74,29 @@ def browser(study):
 def test_a_gallery_opens_with_its_rows_its_keys_and_the_next_open_row(gallery, queue):
     opened = gallery.say("ready")
     assert (opened["op"], opened["title"], opened["cursor"]) == ("open", "Batch first", 0)
-    assert len(opened["rows"]) == len(opened["answers"]) == 30
-    assert opened["rows"][3]["p"] == pytest.approx(queue["p"][3])
+    assert len(rows_of(gallery)) == len(told_by(gallery)) == 30
+    assert rows_of(gallery)["p"][3] == pytest.approx(queue["p"][3])
     assert dict(opened["keymap"])["x"] == "artefact"
     assert opened["styles"] == answer_styles(("cell", "artefact"))
+
+
+def rows_of(gallery):
+    """The rows that a gallery opened with, as the front end unpacks them."""
+    opened, buffers = next(pair for pair in gallery.heard if pair[0]["op"] == "open")
+    found = {}
+    for column, buffer in zip(opened["columns"], buffers[:-1], strict=True):
+        words = column.get("words")
+        values = np.frombuffer(buffer, "<f4" if words is None else "<u4")
+        found[column["name"]] = (
+            values if words is None else [None if code == EMPTY_CODE else words[code] for code in values]
+        )
+    return pd.DataFrame(found)
+
+
+def told_by(gallery):
+    """The answers that a gallery opened with."""
+    opened, buffers = next(pair for pair in gallery.heard if pair[0]["op"] == "open")
+    return [opened["answers"][code] for code in buffers[-1]]
 
 
 def answers(gallery):
@@ -105,15 +126,16 @@ def test_label_all_then_flip_is_one_answer_a_row_and_few_actions(gallery, study)
 
 def test_the_same_queue_in_another_cell_goes_on_where_it_was(gallery, study, queue):
     gallery.say("label", rows=[0, 1, 2], answer="unsure")
-    again = Listener(Gallery(open_study(study.folder), queue, who="ann")).say("ready")
-    assert again["answers"][:4] == ["unsure"] * 3 + [""]
-    assert again["cursor"] == 3
+    again = Listener(Gallery(open_study(study.folder), queue, who="ann"))
+    assert again.say("ready")["cursor"] == 3
+    assert told_by(again)[:4] == ["unsure"] * 3 + [""]
 
 
 def test_undo_and_redo_go_through_all_steps_and_never_into_another_batch(gallery, study):
     other = study.candidates("animal-2").query("not called").tail(2).assign(origin="random", batch="other")
     annotate.answer(study, other, "cell", "ann")
-    start = gallery.say("ready")["answers"]
+    gallery.say("ready")
+    start = told_by(gallery)
     steps = [([0], "cell"), ([1, 2, 3], "artefact"), ([1], "cell"), ([0], "")]
 
     def after(op, **message):
@@ -130,11 +152,12 @@ def test_undo_and_redo_go_through_all_steps_and_never_into_another_batch(gallery
 
 def test_the_queue_of_an_audit_is_blind(study):
     queue = study.candidates("animal-3").head(4).assign(origin="audit", weight=2.0, batch="audit")
-    opened = Listener(Gallery(study, queue)).say("ready")
-    assert {*opened["rows"][0]} <= {"image", "z_um", "y_um", "x_um"}
-    assert "net-a" not in str(opened)
-    seen = Listener(Gallery(study, annotate.sample(study, 4))).say("ready")
-    assert "p" in seen["rows"][0], "control: other queues show the call"
+    blind = Listener(Gallery(study, queue))
+    assert "net-a" not in str(blind.say("ready"))
+    assert {*rows_of(blind)} <= {"image", "z_um", "y_um", "x_um"}
+    seen = Listener(Gallery(study, annotate.sample(study, 4)))
+    assert "net-a" in str(seen.say("ready"))
+    assert "p" in rows_of(seen), "control: other queues show the call"
 
 
 def test_what_cannot_be_saved_is_shown_as_not_saved_and_the_answers_stay_as_on_disk(gallery, study):
@@ -182,19 +205,20 @@ def test_a_letter_that_a_person_chose_answers_from_then_on_for_that_person_alone
 
 def test_a_queue_goes_on_after_the_last_answer_not_at_the_first_gap(gallery, study, queue):
     gallery.say("label", rows=[4], answer="cell")
-    again = Listener(Gallery(open_study(study.folder), queue, who="ann")).say("ready")
-    assert again["cursor"] == 5
-    assert again["answers"].index("") == 0, "control: an earlier one is open"
+    again = Listener(Gallery(open_study(study.folder), queue, who="ann"))
+    assert again.say("ready")["cursor"] == 5
+    assert told_by(again).index("") == 0, "control: an earlier one is open"
 
 
 def test_crops_come_in_parts_that_are_asked_for(gallery):
-    gallery.say("crops", rows=[4, 2])
-    message, buffers = gallery.heard[-1]
-    assert message["rows"] == [4, 2]
     d, h, w = CROP.shape
-    assert [len(buffer) for buffer in buffers] == [2 * (2 * h * w + d * w + d * h)] * 2
-    gallery.say("crops", rows=list(range(30)) * 2)
-    assert sum(map(len, gallery.heard[-1][1])) < 4e6
+    for part, voxels in (("plane", h * w), ("projection", h * w), ("sides", d * w + d * h)):
+        gallery.say("crops", rows=[4, 2], part=part)
+        message, buffers = gallery.heard[-1]
+        assert (message["rows"], message["part"]) == ([4, 2], part)
+        assert [len(buffer) for buffer in buffers] == [2 * voxels] * 2
+    gallery.say("crops", rows=list(range(30)) * 2, part="plane")
+    assert len(gallery.heard[-1][1]) == 32, "an answer does not wait for more"
 
 
 @pytest.fixture
@@ -213,24 +237,48 @@ def two_channels(tmp_path):
     )
 
 
-def views(buffer, channel):
+def views(study, rows, channel):
+    """Plane, projection, (z, x) and (z, y) of each row, as the front end takes them from the buffers."""
     d, h, w = CROP.shape
-    words = np.frombuffer(buffer, "<u2").reshape(2, -1)[channel]
-    cuts = np.split(words, np.cumsum([h * w, h * w, d * w]))
-    return [cut.reshape(shape) for cut, shape in zip(cuts, [(h, w), (h, w), (d, w), (d, h)], strict=True)]
+    parts = {"plane": [(h, w)], "projection": [(h, w)], "sides": [(d, w), (d, h)]}
+    found = [[] for _ in range(len(rows))]
+    for part, shapes in parts.items():
+        for row, buffer in enumerate(crops(study, rows, part)):
+            words = np.frombuffer(buffer, "<u2").reshape(2, -1)[channel]
+            cuts = np.split(words, np.cumsum([np.prod(shape) for shape in shapes])[:-1])
+            found[row] += [cut.reshape(shape) for cut, shape in zip(cuts, shapes, strict=True)]
+    return found
 
 
 def test_a_crop_has_the_cell_in_its_middle_in_all_planes_and_is_dark_beyond_the_image(two_channels):
     middle = {"image": "m1", "frame": 0, "z": 10.0, "y": 19.5, "x": 19.5}
-    both = crops(two_channels, pd.DataFrame([middle, middle | {"y": 0.0}]))
-    for view in views(both[0], channel=0):
+    rows = pd.DataFrame([middle, middle | {"y": 0.0}])
+    signal, background = views(two_channels, rows, 0), views(two_channels, rows, 1)
+    for view in signal[0]:
         bright = np.argwhere(view > view.min() / 2 + view.max() / 2).mean(axis=0)
         np.testing.assert_allclose(bright, np.array(view.shape) / 2 - 0.5, atol=0.6)
-    plane, projection, *_ = views(both[0], channel=0)
+    plane, projection, *_ = signal[0]
     assert (projection >= plane).mean() > 0.99
-    edge = views(both[1], channel=1)[0]
+    edge = background[1][0]
     assert (edge[: CROP.shape[1] // 2 - 2] == 0).all(), "beyond the image"
     assert edge[CROP.shape[1] // 2 + 2].min() > 20000, "control: the border of the image is bright"
+
+
+def test_parts_of_a_crop_are_the_middle_of_the_whole_cube(two_channels):
+    rows = pd.DataFrame([{"image": "m1", "frame": 0, "z": 8.3, "y": 12.7, "x": 25.1}])
+    known = two_channels.intensities("m1")
+    (cube,) = cut_cubes(
+        two_channels.image("m1"), rows, intensities=known, diameter_um=12, geometry=CROP, as_measured=True
+    )[..., 0]
+    z, y, x = (n // 2 for n in CROP.shape)
+    whole = [
+        cube[z - 1 : z + 1].mean(0),
+        cube[z // 2 : z + z // 2].max(0),
+        cube[:, y - 1 : y + 1].mean(1),
+        cube[:, :, x - 1 : x + 1].mean(2),
+    ]
+    for view, expected in zip(views(two_channels, rows, 0)[0], whole, strict=True):
+        np.testing.assert_allclose(view, encode(expected, known["signal"]).astype(float), atol=2)
 
 
 def test_pixels_are_sent_on_one_scale_for_a_whole_channel(two_channels):
@@ -393,7 +441,7 @@ def test_an_audit_is_labelled_blind_in_random_order_and_what_is_passed_over_is_r
     labeller = Listener(AuditLabeller(audited, who="ann"))
     opened = labeller.say("ready")
     assert (opened["title"], opened["ordered"], opened["noted"]) == ("Audit", True, "")
-    assert {*opened["rows"][0]} == {"image", "z_um", "y_um", "x_um"}
+    assert {*rows_of(labeller)} == {"image", "z_um", "y_um", "x_um"}
     drawn = audited.audit("audit")[0]
     assert not drawn["z"].equals(labeller.screen.queue["z"])
     assert sorted(drawn["z"]) == sorted(labeller.screen.queue["z"])
@@ -405,9 +453,9 @@ def test_an_audit_is_labelled_blind_in_random_order_and_what_is_passed_over_is_r
     assert set(skipped["who"]) == {"ann"}
     assert labeller.say("label", rows=[2], answer="cell")["noted"] == "2 passed over, recorded"
     assert len(read_skipped(audited)) == 3, "one line a place"
-    again = Listener(AuditLabeller(open_study(audited.folder), who="ann")).say("ready")
-    assert again["noted"] == "2 passed over, recorded"
-    assert again["answers"][:6] == ["cell", "", "cell", "", "artefact", "artefact"]
+    again = Listener(AuditLabeller(open_study(audited.folder), who="ann"))
+    assert again.say("ready")["noted"] == "2 passed over, recorded"
+    assert told_by(again)[:6] == ["cell", "", "cell", "", "artefact", "artefact"]
 
 
 def test_errors_are_shown_the_surest_first_and_mended_in_place_by_a_new_line(study):
@@ -419,9 +467,9 @@ def test_errors_are_shown_the_surest_first_and_mended_in_place_by_a_new_line(stu
     assert (opened["title"], opened["group"]) == ("Errors of net-a", "category")
     sure = review.errors(study, "net-a")["sure"].to_numpy()
     assert (np.diff(sure) <= 0).all()
-    assert opened["rows"][0]["note"] == f"{round(100 * sure[0])} % sure of its mistake"
-    assert {row["category"] for row in opened["rows"]} == {"missed cell", "false cell"}
-    was = opened["answers"][0]
+    rows, was = rows_of(errors), told_by(errors)[0]
+    assert rows["note"][0] == f"{round(100 * sure[0])} % sure of its mistake"
+    assert set(rows["category"]) == {"missed cell", "false cell"}
     other = "cell" if was == "artefact" else "artefact"
     before = len(study.events())
     assert errors.say("label", rows=[0], answer=other)["noted"] == "1 mended"
@@ -619,7 +667,7 @@ def test_a_screen_is_deaf_to_jupyters_keys_and_asks_for_its_data(screen):
 
 
 def test_a_screen_is_a_widget_in_a_notebook_and_keeps_no_pixels_in_it(gallery):
-    gallery.say("crops", rows=[0, 1])
+    gallery.say("crops", rows=[0, 1], part="plane")
     state = gallery.screen.get_state()
     assert sum(len(str(value)) for name, value in state.items() if not name.startswith("_")) < 1000
     assert "application/vnd.jupyter.widget-view+json" in gallery.screen._repr_mimebundle_()[0]

@@ -1,6 +1,8 @@
 """The audit's labelling: blind, in random order, and what is passed over is recorded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import pandas as pd
 
 from cellkit import review
 from cellkit.measuring.skips import note_skipped, read_skipped
@@ -51,12 +53,21 @@ class AuditLabeller(Gallery):
     def _label(self, message: dict) -> None:
         rows = [int(row) for row in message["rows"]]
         if message["answer"]:
-            last = max((row for row in rows if row < len(self.queue)), default=0)
-            open_before = [row for row in range(last) if row not in rows and self.review.answers[row] == ""]
-            passed = self.queue.iloc[open_before]
-            note_skipped(self.study, passed, self.who, name=self.name)
-            self._skipped |= _keys(passed)
+            told = self.review.answers
+            self._skipped |= _keys(
+                note_passed(self.study, self.queue, told, rows, who=self.who, name=self.name)
+            )
         super()._label(message)
+
+
+def note_passed(
+    study: Study, queue: pd.DataFrame, told: Sequence[str], rows: Sequence[int], *, who: str, name: str
+) -> pd.DataFrame:
+    """Record the places of an audit that stay open while later ones, `rows`, are answered; return them."""
+    last = max((row for row in rows if row < len(queue)), default=0)
+    passed = queue.iloc[[row for row in range(last) if row not in rows and told[row] == ""]]
+    note_skipped(study, passed, who, name=name)
+    return passed
 
 
 def _keys_in_order(places) -> list[tuple]:

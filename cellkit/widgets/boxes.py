@@ -3,11 +3,10 @@
 import pandas as pd
 
 from cellkit import review
-from cellkit.cubes import ROLES
 from cellkit.labels.points import NOT_CALLED
 from cellkit.study import Study
 from cellkit.widgets.screen import Handler
-from cellkit.widgets.slices import SlicePane
+from cellkit.widgets.slice_pane import SlicePane
 
 ENDS = (("z0", "z1"), ("y0", "y1"), ("x0", "x1"))
 
@@ -83,7 +82,5 @@ class BoxLabeller(SlicePane):
     def _go(self, message: dict) -> None:
         """Show the next box, or the one before."""
         self.current = min(max(self.current + int(message["by"]), 0), len(self.queue) - 1)
-        self.name, self.frame = str(self.box["image"]), int(self.box["frame"])
-        self.image = self.study.image(self.name)
-        self.roles = [role for role in ROLES if role in self.image.roles]
+        self.turn_to(str(self.box["image"]), int(self.box["frame"]))
         self._ready({})

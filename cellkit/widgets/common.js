@@ -41,11 +41,13 @@ function screen(name, label) {
     class: `ck ck-${name}`, tabindex: 0, role: "region", "aria-label": label,
     "data-lm-suppress-shortcuts": "true", "data-ready": "0", "data-rev": "0",
   });
-  const close = make("button", { type: "button", class: "ck-close", "aria-label": "Close", onclick: () => fail("") }, "×");
-  function fail(text) {
+  const close = make("button", { type: "button", class: "ck-close", "aria-label": "Close", onclick: () => { fail(""); root.focus({ preventScroll: true }); } }, "×");
+  /** Show what went wrong, and whether an answer was lost by it; "" closes it. */
+  function fail(text, unsaved = false) {
     alert.replaceChildren(make("span", {}, text), close);
     alert.hidden = !text;
-    root.dataset.failed = text ? "1" : "0";
+    Object.assign(root.dataset, { failed: text ? "1" : "0", unsaved: text && unsaved ? "1" : "0" });
+    root.dispatchEvent(new Event("ck-told"));
   }
   root.append(alert, spoken);
   return { root, fail, say: (text) => (spoken.textContent = text) };
@@ -127,6 +129,17 @@ function listen(root, keys, signal) {
     event.preventDefault();
     event.stopPropagation();
   }, { signal });
+}
+
+/** Rows of a table that Python packed in columns: numbers as they are, words by their codes; null where there is none. */
+function unpackTable(columns, buffers, n) {
+  const rows = Array.from({ length: n }, () => ({}));
+  columns.forEach(({ name, words: known }, i) => {
+    const { buffer, byteOffset } = buffers[i];
+    const values = new (known ? Uint32Array : Float32Array)(buffer.slice(byteOffset, byteOffset + 4 * n));
+    rows.forEach((row, k) => (row[name] = known ? known[values[k]] ?? null : Number.isNaN(values[k]) ? null : values[k]));
+  });
+  return rows;
 }
 
 /** Words of 16 bits in a message's buffer, wherever it starts. */

@@ -1,45 +1,75 @@
-const PICTURES = 1600; // crops that are kept; others are asked for again when they come into view
+const PICTURES = 6000; // parts of crops that are kept, a few kB each; others are asked for again when they come into view
+const CHUNK = 32; // few enough that an answer does not wait long behind them
+const WAITING = 2; // messages that are under way at once
 
-/** The crops that came so far, and how they are drawn: pictures 0 plane, 1 projection, 2 (z, x), 3 (z, y). */
-function cropShelf() {
-  const pixels = new Map(); // row -> uint16 words
+/** The parts of crops that came so far ("plane", "projection", "sides"), what is asked for, and how they are drawn. */
+function cropShelf(model, onarrival) {
+  const pixels = new Map(); // part and row -> uint16 words
+  const asked = new Set(); // of which the answer is under way, or an error came
   const limits = [{ low: 0, high: 1.2 }, { low: 0, high: 1.2 }];
   let tables = [];
+  let underway = 0;
+  const keyOf = (row, part) => `${part} ${row}`;
   const shelf = {
     crop: [1, 1, 1],
     limits,
-    has: (row) => pixels.has(row),
-    put(row, buffer) {
-      pixels.delete(row);
-      pixels.set(row, words(buffer));
-      if (pixels.size > PICTURES) pixels.delete(pixels.keys().next().value);
-    },
     refresh: () => (tables = limits.map(({ low, high }) => greys(low, high))),
 
-    /** Paint one picture of a row on a canvas of its size; false if its pixels are not there yet. */
-    draw(canvas, row, which, channel) {
+    /** Begin anew: a message that was under way when the kernel went will not be answered. */
+    open(crop) {
+      shelf.crop = crop;
+      underway = 0;
+      asked.clear();
+    },
+
+    /** Ask for what is not there yet: wishes `[part, rows]`, the first wish first. */
+    ask(wishes) {
+      for (const [part, rows] of wishes) {
+        if (underway >= WAITING) return;
+        const fresh = [...new Set(rows)].filter((row) => !pixels.has(keyOf(row, part)) && !asked.has(keyOf(row, part))).slice(0, CHUNK);
+        if (!fresh.length) continue;
+        fresh.forEach((row) => asked.add(keyOf(row, part)));
+        underway += 1;
+        if (!post(model, { op: "crops", rows: fresh, part })) return;
+      }
+    },
+
+    arrive({ rows, part }, buffers) {
+      underway -= 1;
+      rows.forEach((row, i) => {
+        const key = keyOf(row, part);
+        asked.delete(key);
+        pixels.delete(key);
+        pixels.set(key, words(buffers[i]));
+        if (pixels.size > PICTURES) pixels.delete(pixels.keys().next().value);
+      });
+      onarrival(rows, part);
+    },
+    failed: () => (underway -= 1),
+
+    /** Paint a picture of a part on a canvas of its size, from `offset` of its words on; false if it is not there yet. */
+    draw(canvas, row, part, channel, offset = 0) {
       const [d, h, w] = shelf.crop;
-      const sizes = [h * w, h * w, d * w, d * h];
-      const sum = (part) => part.reduce((a, b) => a + b, 0);
-      const offset = channel * sum(sizes) + sum(sizes.slice(0, which));
-      const found = pixels.get(row)?.subarray(offset, offset + sizes[which]);
+      const whole = part === "sides" ? d * w + d * h : h * w;
+      const from = channel * whole + offset;
+      const found = pixels.get(keyOf(row, part))?.subarray(from, from + canvas.width * canvas.height);
       if (found?.length) paint(canvas, found, tables[channel]);
-      return pixels.has(row);
+      return Boolean(found);
     },
 
     /** The plane or projection with the two side planes beside it, in physical proportions. */
     planes(row, { thick, channel, flat }) {
       const [d, h, w] = shelf.crop;
-      const shown = [[thick ? 1 : 0, w, h, "ck-yx"], [3, d, h, "ck-zy"], [2, w, d, "ck-zx"]].slice(0, flat ? 1 : 3);
-      const canvases = shown.map(([which, width, height, kind]) => {
+      const shown = [[w, h, "ck-yx"], [d, h, "ck-zy"], [w, d, "ck-zx"]].slice(0, flat ? 1 : 3);
+      const canvases = shown.map(([width, height, kind]) => {
         const canvas = make("canvas", { width, height, class: kind });
-        if (which === 3) {
+        if (kind === "ck-zy") {
           const lying = make("canvas", { width: h, height: d });
-          shelf.draw(lying, row, which, channel);
+          shelf.draw(lying, row, "sides", channel, d * w);
           const context = canvas.getContext("2d");
           context.transform(0, 1, 1, 0, 0, 0);
           context.drawImage(lying, 0, 0);
-        } else shelf.draw(canvas, row, which, channel);
+        } else shelf.draw(canvas, row, kind === "ck-zx" ? "sides" : thick ? "projection" : "plane", channel);
         return make("div", { class: `ck-aim ${kind}` }, canvas);
       });
       return make("div", { class: flat ? "ck-planes ck-flat" : "ck-planes" }, ...canvases);

@@ -1,4 +1,4 @@
-const CHUNK = 12; // few enough that an answer does not wait long behind them
+const SOON = 4; // next open ones whose side planes are there before they are looked at
 const LATE_MS = 3000;
 const SETTLED_MS = 300;
 
@@ -20,36 +20,32 @@ function render({ model, el, signal }) {
   let chosen = new Set();
   let pending = []; // the rows of every message that waits for its reply, in the order sent
   const timers = { late: 0, settled: 0 };
-  let fetching = 0;
   let stopKeys = null;
-  const [shelf, asked] = [cropShelf(), new Set()];
+  const shelf = cropShelf(model, arrive);
   const view = { background: false, thick: false, size: 84, large: false, order: "as drawn", group: "none" };
   const grid = tileGrid(box, makeTile, () => ask());
   const empty = () => !data?.rows.length;
+  const front = () => (view.thick ? "projection" : "plane");
 
   // ---- what Python says -------------------------------------------------------------------------------
   function receive(message, buffers) {
-    if (message.op === "open") open(message);
-    if (message.op === "crops") {
-      fetching -= 1;
-      message.rows.forEach((row, i) => { asked.delete(row); shelf.put(row, buffers[i]); if (grid.tiles.has(row)) drawTile(row); });
-      if (message.rows.includes(cursor)) drawSide();
-      ask();
-    }
+    if (message.op === "open") open(message, buffers);
+    if (message.op === "crops") shelf.arrive(message, buffers);
     if (message.op === "answers") {
       pending.shift();
       root.dataset.rev = message.revision;
       say(message.said);
-      fail("");
+      if (root.dataset.unsaved !== "1") fail("");
       adopt(message);
       clearTimeout(timers.settled);
-        timers.settled = setTimeout(() => post(model, { op: "settled" }), SETTLED_MS);
+      timers.settled = setTimeout(() => post(model, { op: "settled" }), SETTLED_MS);
     }
     if (message.op === "keys") setKeys(message.keymap);
     if (message.op === "error") {
       if (message.saved === false) pending.shift();
-      if (message.asked === "crops") fetching -= 1;
-      fail(message.saved === false ? `Not saved: ${message.text}` : message.text);
+      if (message.asked === "crops") shelf.failed();
+      const lost = message.saved === false;
+      if (lost || root.dataset.unsaved !== "1") fail(lost ? `Not saved: ${message.text}` : message.text, lost);
       if (message.rows) adopt(message);
     }
     showSaved();
@@ -65,20 +61,19 @@ function render({ model, el, signal }) {
     update();
   }
 
-  function open(message) {
+  function open(message, buffers) {
     data = message;
-    ({ answers, cursor } = message);
-    shelf.crop = data.crop;
-    anchor = cursor;
+    data.rows = unpackTable(data.columns, buffers, data.n);
+    answers = Array.from(new Uint8Array(buffers.at(-1).buffer, buffers.at(-1).byteOffset, data.n), (code) => data.answers[code]);
+    cursor = anchor = data.cursor;
+    shelf.open(data.crop);
     chosen.clear();
-    asked.clear();
     pending = [];
     const { orders, groups } = orderChoices(data);
     if (!groups.includes(view.group)) view.group = "none";
     if (data.group && groups.includes(data.group)) view.group = data.group;
     if (!orders.includes(view.order)) view.order = "as drawn";
-    if (empty()) box.append(make("p", { class: "ck-empty" }, "Nothing to label in this queue."));
-    grid.tiles.clear();
+    grid.clear(empty() && make("p", { class: "ck-empty" }, "Nothing to label in this queue."));
     setKeys(data.keymap);
     arrange();
     if (!empty() && !answers.includes("")) step(-answers.length); // nothing is open: begin at the first shown
@@ -95,10 +90,11 @@ function render({ model, el, signal }) {
   }
 
   function tell(message, rows = []) {
+    if (halted()) return;
     pending.push(rows);
     clearTimeout(timers.late);
     timers.late = setTimeout(showSaved, LATE_MS, true);
-    if (!post(model, message)) fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.");
+    if (!post(model, message)) fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.", true);
     showSaved();
   }
 
@@ -114,8 +110,8 @@ function render({ model, el, signal }) {
     return from;
   };
 
-  /** After an answer that could not be saved a person goes on by closing the reason, never unaware of it. */
-  const halted = () => root.dataset.failed === "1" && (say("Not saved: close the message to go on"), true);
+  // after an answer that could not be saved a person goes on by closing the reason, never unaware of it
+  const halted = () => root.dataset.unsaved === "1" && (say("Not saved: close the message to go on"), true);
 
   function give(answer, rows = targets()) {
     if (empty() || !rows.length || halted()) return;
@@ -183,8 +179,14 @@ function render({ model, el, signal }) {
   }
 
   function drawTile(row, tile = grid.tiles.get(row)) {
-    const drawn = shelf.draw(tile.firstChild, row, view.thick ? 1 : 0, view.background ? 1 : 0);
+    const drawn = shelf.draw(tile.firstChild, row, front(), view.background ? 1 : 0);
     tile.classList.toggle("ck-waiting", !drawn);
+  }
+
+  function arrive(rows, part) {
+    if (part === front()) for (const row of rows) if (grid.tiles.has(row)) drawTile(row);
+    if (rows.includes(cursor)) drawSide();
+    ask();
   }
 
   function redraw() {
@@ -211,11 +213,9 @@ function render({ model, el, signal }) {
 
   function update() {
     if (!data) return;
-    const counts = Object.fromEntries([...Object.keys(data.styles), ""].map((name) => [name, 0]));
-    for (const told of answers) counts[told] += 1;
-    const [bar, text] = progressBar(data.styles, counts, answers.length);
-    head.replaceChildren(make("strong", {}, data.title), text, ...(data.noted ? [make("span", { class: "ck-noted" }, data.noted)] : []), saved, keysButton, bar);
-    root.dataset.open = counts[""];
+    const { nodes, bar, open: still } = galleryHead(data, answers);
+    head.replaceChildren(...nodes, saved, keysButton, bar);
+    root.dataset.open = still;
     if (!empty()) grid.reveal(cursor);
     mark();
     drawSide();
@@ -229,7 +229,7 @@ function render({ model, el, signal }) {
   const keysButton = button("keys", "?", () => { actions.help(); root.focus(); });
 
   function showSaved(late = false) {
-    const failed = root.dataset.failed === "1";
+    const failed = root.dataset.unsaved === "1";
     if (!pending.length) clearTimeout(timers.late);
     saved.dataset.state = failed ? "failed" : pending.length ? "saving" : "saved";
     saved.textContent = failed ? "Not saved" : !pending.length ? "All saved" : late ? `Waiting for the kernel: ${pending.length} not saved yet` : "Saving";
@@ -252,7 +252,7 @@ function render({ model, el, signal }) {
     next: () => { cursor = anchor = nextOpen(cursor); chosen.clear(); update(); },
     flip: once(() => flip(cursor)),
     help: () => help(root, galleryHelp(data), keyChoices(data, model)),
-    leave: () => { if (root.dataset.failed === "1") { fail(""); showSaved(); } else if (view.large) actions.large(); else if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
+    leave: () => { if (root.dataset.failed === "1") fail(""); else if (view.large) actions.large(); else if (chosen.size) { chosen.clear(); update(); } else root.blur(); },
     similar: once(() => { if (data.similar && !empty()) { say("Looking for what is alike"); post(model, { op: "similar", row: cursor }); } }),
     toggle: () => { if (!chosen.delete(cursor)) chosen.add(cursor); update(); },
     resize: (by) => { view.size = Math.min(192, Math.max(48, view.size + by)); arrange(); },
@@ -273,14 +273,14 @@ function render({ model, el, signal }) {
     redraw();
   }
 
-  /** Ask for crops in chunks, the one looked at first, then those in view; two chunks at a time. */
+  /** Ask for crops: the one looked at and those in view first, then what will be looked at next. */
   function ask() {
-    if (empty() || fetching > 1) return;
-    const fresh = [...new Set([cursor, ...grid.nearest()])].filter((row) => !shelf.has(row) && !asked.has(row)).slice(0, CHUNK);
-    if (!fresh.length) return;
-    fresh.forEach((row) => asked.add(row));
-    fetching += 1;
-    if (post(model, { op: "crops", rows: fresh })) ask();
+    if (empty()) return;
+    const near = grid.nearest();
+    const soon = [cursor];
+    while (soon.length <= SOON) soon.push(nextOpen(soon.at(-1)));
+    const sides = (rows) => (data.flat ? [] : [["sides", rows]]);
+    shelf.ask([[front(), [cursor, ...near.slice(0, CHUNK - 1)]], ...sides([cursor]), [front(), near], [front(), soon], ...sides(soon)]);
   }
 
   box.addEventListener("pointerdown", drag, { signal });
@@ -289,8 +289,8 @@ function render({ model, el, signal }) {
     const tile = event.target.closest(".ck-tile");
     if (tile) flip(Number(tile.dataset.index));
   }, { signal });
-  let width = 0;
-  const sizes = new ResizeObserver(() => { if (box.clientWidth !== width) { width = box.clientWidth; arrange(); } });
+  root.addEventListener("ck-told", () => showSaved(), { signal });
+  const sizes = new ResizeObserver(() => { if (box.clientWidth !== grid.width) arrange(); });
   sizes.observe(box);
   model.on("msg:custom", receive);
   model.send({ op: "ready" });

@@ -8,6 +8,8 @@ import pandas as pd
 
 from cellkit import annotate
 from cellkit.study import Study
+from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
+from cellkit.widgets.packed import pack_table, pack_words
 from cellkit.widgets.pictures import CROP, crops
 from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
 
@@ -37,8 +39,6 @@ class Gallery(LabelScreen):
 
     Attributes
     ----------
-    review : Review
-        The answers, and where the person stands.
     on_similar : callable or None
         Called with the row of the queue that others are to resemble; without it there is no such button.
     """
@@ -57,10 +57,21 @@ class Gallery(LabelScreen):
     ) -> None:
         self.group, self.on_change = group, on_change
         self.on_similar: Callable[[pd.DataFrame], None] | None = None
-        self.queue = queue.reset_index(drop=True)
-        self.review = annotate.open_review(study, self.queue)
+        self.queue = checked_queue(study, queue)
+        self._review: annotate.Review | None = None
         self.revision = 0
         super().__init__(study, who)
+
+    @property
+    def review(self) -> annotate.Review:
+        """The answers, and where the person stands; read from disk when first needed."""
+        if self._review is None:
+            self._review = annotate.open_review(self.study, self.queue)
+        return self._review
+
+    @review.setter
+    def review(self, review: annotate.Review) -> None:
+        self._review = review
 
     @property
     def batch(self) -> str | None:
@@ -101,6 +112,8 @@ class Gallery(LabelScreen):
         self.review = annotate.open_review(self.study, self.queue)
         classes = self.review.classes
         images = self.queue["image"].unique()
+        answers = ["", *classes, UNSURE]
+        columns, buffers = pack_table(self.rows())
         self.send(
             {
                 "op": "open",
@@ -109,7 +122,8 @@ class Gallery(LabelScreen):
                 "styles": answer_styles(classes),
                 "keymap": self.keymap,
                 "classes": list(classes),
-                "rows": self.rows(),
+                "n": len(self.queue),
+                "columns": columns,
                 "crop": CROP.shape,
                 "width_um": CROP.extent[2] * self.study.settings.diameter_um,
                 "background": any(self.study.image(str(name)).has_background for name in images),
@@ -118,22 +132,24 @@ class Gallery(LabelScreen):
                 "ordered": self.ordered,
                 "group": self.group,
                 "similar": self.on_similar is not None,
-                "answers": list(self.review.answers),
+                "answers": answers,
                 "cursor": self.review.cursor,
                 "noted": self.noted,
                 "revision": self.revision,
-            }
+            },
+            [*buffers, pack_words(self.review.answers, answers)],
         )
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> pd.DataFrame:
         """Return what is shown of every row of the queue; "note" is a line of text."""
-        shown = [name for name in (BLIND if self.blind else [*SHOWN, "note"]) if name in self.queue]
-        table = self.queue[shown]
-        return table.astype(object).where(table.notna(), None).to_dict("records")
+        return self.queue[
+            [name for name in (BLIND if self.blind else [*SHOWN, "note"]) if name in self.queue]
+        ]
 
     def _crops(self, message: dict) -> None:
-        rows = [int(row) for row in message["rows"][:AT_ONCE]]
-        self.send({"op": "crops", "rows": rows}, crops(self.study, self.queue.iloc[rows]))
+        rows, part = [int(row) for row in message["rows"][:AT_ONCE]], str(message["part"])
+        said = {"op": "crops", "rows": rows, "part": part}
+        self.send(said, crops(self.study, self.queue.iloc[rows], part))
 
     def _label(self, message: dict) -> None:
         rows, answer = [int(row) for row in message["rows"]], str(message["answer"])
@@ -186,3 +202,21 @@ class Gallery(LabelScreen):
         rows = [int(row) for row in message.get("rows", [])] if op == "label" else []
         error = {"op": "error", "text": reason, "saved": op not in ANSWERS, "asked": op}
         self.send(error | self._told(rows))
+
+
+def checked_queue(study: Study, queue: pd.DataFrame) -> pd.DataFrame:
+    """Return a queue with its rows numbered anew.
+
+    Raises
+    ------
+    ValueError
+        If it lacks a column, or holds places of images that the study has not.
+    """
+    check_table(queue, PLACE_COLUMNS | {"origin": "str"}, what="a queue")
+    strange = [str(name) for name in queue["image"].unique() if name not in study.names]
+    if strange:
+        raise ValueError(
+            f"A queue's places lie in images of its study, {', '.join(study.names)}; got {strange[0]!r}. "
+            "Open the study that the queue was drawn from."
+        )
+    return queue.reset_index(drop=True)

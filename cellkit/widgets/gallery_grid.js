@@ -42,10 +42,18 @@ function tileGrid(box, tileOf, onview) {
   const tiles = new Map(); // of the rows that are drawn
   const grid = {
     tiles,
+    width: 0, // for which the tiles were laid out
     get columns() { return layout.columns; },
     get order() { return layout.order; },
     place: (row) => layout.places.get(row) ?? 0,
+    /** Forget the tiles; what is said in their place stays until the next time. */
+    clear(said) {
+      tiles.clear();
+      box.querySelector(".ck-empty")?.remove();
+      if (said) box.append(said);
+    },
     arrange(groups, wish) {
+      grid.width = box.clientWidth;
       layout = gridLayout(groups, Math.max(1, box.clientWidth - 10), wish);
       sheet.style.height = `${layout.height}px`;
       sheet.replaceChildren(...layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name)));

@@ -27,6 +27,15 @@ function galleryHelp({ keymap, similar }) {
   ];
 }
 
+/** The title and the counts of the answers, and how many rows are open. */
+function galleryHead({ title, styles, noted }, answers) {
+  const counts = Object.fromEntries([...Object.keys(styles), ""].map((name) => [name, 0]));
+  for (const told of answers) counts[told] += 1;
+  const [bar, text] = progressBar(styles, counts, answers.length);
+  const nodes = [make("strong", {}, title), text, noted && make("span", { class: "ck-noted" }, noted)].filter(Boolean);
+  return { nodes, bar, open: counts[""] };
+}
+
 function galleryTools({ keymap, classes, styles }, actions, root) {
   const told = keymap.filter(([key, answer]) => answer && !/\d/.test(key));
   const title = "The selected, or all that are still open";
@@ -41,7 +50,7 @@ function galleryTools({ keymap, classes, styles }, actions, root) {
       ...classes.map((name) => tool(root, `all ${name}`, "", () => actions.giveOpen(name), { title })),
       tool(root, "flip", "f", actions.flip)),
     make("span", { class: "ck-group" },
-      tool(root, "undo", "z", actions.undo), tool(root, "redo", "⇧z", actions.redo), tool(root, "select all", "⌃a", actions.all)),
+      tool(root, "undo", "z", actions.undo), tool(root, "redo", "⇧z", actions.redo), tool(root, "select all", "⌃a", actions.all), tool(root, "next", "n", actions.next)),
   ];
 }
 

@@ -1,5 +1,6 @@
 """Pixels for the screens: crops around candidates and parts of planes, as 16-bit buffers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,15 @@ import pandas as pd
 from cellkit.cubes import ROLES, CubeGeometry, Intensities, cut_cubes
 from cellkit.images import Image
 from cellkit.study import Study
+from cellkit.tables import ZYX
 
 SPAN = 5.0  # as in common.js: 0 is one display range below black, 65535 is four above black
 CROP = CubeGeometry(shape=(24, 48, 48), extent=(3.0, 3.0, 3.0))
-THICK = 0.5  # of the crop's depth: what a maximum projection looks through
+CUTS = {  # of a crop: its middle voxels (z, y, x), and the axis that is looked along
+    "plane": (((2, 48, 48), 0),),
+    "projection": (((12, 48, 48), 0),),
+    "sides": (((24, 2, 48), 1), ((24, 48, 2), 2)),
+}
 
 
 def encode(values: np.ndarray, intensities: Intensities) -> np.ndarray:
@@ -26,46 +32,66 @@ def encode(values: np.ndarray, intensities: Intensities) -> np.ndarray:
     return np.rint(np.clip(words, 0, 65535, out=words), out=words).astype("<u2")
 
 
-def crops(study: Study, rows: pd.DataFrame) -> list[bytes]:
-    """Return one buffer for each row of a queue: planes through the candidate, three cell diameters wide.
+def crops(study: Study, rows: pd.DataFrame, part: str = "plane") -> list[bytes]:
+    """Return one buffer for each row of a queue: a part of a crop of `CROP` around the candidate.
 
-    For the signal, then for the background if there is one: the plane (y, x), the maximum projection (y, x),
-    the plane (z, x) and the plane (z, y), of `CROP.shape` voxels, uint16.
+    For the signal, then for the background if there is one, as uint16: of "plane" the two middle planes' mean
+    (y, x), of "projection" the maximum of the middle half (y, x), of "sides" (z, x) and (z, y) through the
+    middle. Only the voxels that are shown are computed.
     """
-    out: list[bytes] = [b""] * len(rows)
-    for name, places in rows.reset_index(drop=True).groupby("image"):
+    out: list[list[bytes]] = [[] for _ in range(len(rows))]
+    names = rows["image"].to_numpy(dtype=object)
+    places = pd.DataFrame({axis: rows[axis].to_numpy() for axis in ("frame", "z", "y", "x")})
+    for name in dict.fromkeys(names):
+        here = np.flatnonzero(names == name)
         image, intensities = study.image(str(name)), study.intensities(str(name))
-        cubes = cut_cubes(
-            image, places, intensities=intensities, diameter_um=study.settings.diameter_um, geometry=CROP,
-            as_measured=True,
-        )  # fmt: skip
-        step = np.divide(CROP.step_um(study.settings.diameter_um), image.voxel_um)
-        roles = [role for role in ROLES if role in image.roles]
-        for row, centre, cube in zip(places.index, places[["z", "y", "x"]].to_numpy(), cubes, strict=True):
-            outside = _outside(centre, step, image.shape[2:])
-            shown = (_views(cube[..., ROLES.index(role)], intensities[role], outside) for role in roles)
-            out[row] = b"".join(shown)
-    return out
+        diameter_um = study.settings.diameter_um
+        cut = [
+            _views(image, places.iloc[here], intensities, diameter_um, shape=shape, along=along)
+            for shape, along in CUTS[part]
+        ]
+        for role in (role for role in ROLES if role in image.roles):
+            for views in cut:
+                for row, view in zip(here, views[role], strict=True):
+                    out[row].append(view.tobytes())
+    return [b"".join(parts) for parts in out]
 
 
-def _outside(centre: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Say which voxels of a crop lie beyond the image, where a cube repeats its border; shape (z, y, x)."""
+def _views(
+    image: Image,
+    places: pd.DataFrame,
+    intensities: Mapping[str, Intensities],
+    diameter_um: float,
+    *,
+    shape: tuple[int, int, int],
+    along: int,
+) -> dict[str, np.ndarray]:
+    """Return of each channel one view of the middle of every crop, uint16 (n, rows, columns)."""
+    z, y, x = (side * n / whole for side, n, whole in zip(CROP.extent, shape, CROP.shape, strict=True))
+    geometry = CubeGeometry(shape=shape, extent=(z, y, x))
+    cubes = cut_cubes(
+        image, places, intensities=intensities, diameter_um=diameter_um, geometry=geometry, as_measured=True
+    )
+    outside = _outside(image, places, geometry.step_um(diameter_um), shape)
+    seen = {}
+    for role in (role for role in ROLES if role in image.roles):
+        known = intensities[role]
+        measured = np.where(outside, 2 * known.low - known.high, cubes[..., ROLES.index(role)])
+        thick = shape[along] > 2
+        seen[role] = encode(measured.max(along + 1) if thick else measured.mean(along + 1), known)
+    return seen
+
+
+def _outside(image: Image, places: pd.DataFrame, step_um: ZYX, shape: tuple[int, int, int]) -> np.ndarray:
+    """Say which voxels of crops lie beyond the image, where a cube repeats its border; shape (n, z, y, x)."""
     beyond = []
-    for middle, by, length, n in zip(centre, step, shape, CROP.shape, strict=True):
-        at = middle + (np.arange(n) - (n - 1) / 2) * by
-        beyond.append((at < -0.5) | (at > length - 0.5) if length > 1 else np.zeros(n, dtype=bool))
+    for axis, middle in enumerate(places[["z", "y", "x"]].to_numpy("float64").T):
+        n, length = shape[axis], image.shape[2 + axis]
+        offsets = (np.arange(n) - (n - 1) / 2) * step_um[axis] / image.voxel_um[axis]
+        at = middle[:, None] + offsets
+        beyond.append((at < -0.5) | (at > length - 0.5) if length > 1 else np.zeros(at.shape, dtype=bool))
     z, y, x = beyond
-    return z[:, None, None] | y[:, None] | x
-
-
-def _views(cube: np.ndarray, intensities: Intensities, outside: np.ndarray) -> bytes:
-    dark = 2 * intensities.low - intensities.high
-    measured = np.where(outside, dark, cube)
-    z, y, x = (n // 2 for n in cube.shape)
-    thick = slice(int(z - THICK * z), int(np.ceil(z + THICK * z)))
-    centre = [measured[z - 1 : z + 1].mean(0), measured[thick].max(0)]
-    sides = [measured[:, y - 1 : y + 1].mean(1), measured[:, :, x - 1 : x + 1].mean(2)]
-    return b"".join(encode(view, intensities).tobytes() for view in centre + sides)
+    return z[:, :, None, None] | y[:, None, :, None] | x[:, None, None, :]
 
 
 def plane(
@@ -82,15 +108,19 @@ def plane(
     """
     box = slice(*view.box[0]), slice(*view.box[1]), slice(*view.box[2])
     seen = image.read(role, frame=view.frame, box=box).max(axis=view.along)
-    seen = seen.T if view.along == 2 else seen
-    (rows, columns), (down, across) = seen.shape, view.step
-    if view.step != (1, 1):
-        down, across = min(down, rows), min(across, columns)
-        import cv2
+    return encode(stepped(seen.T if view.along == 2 else seen, view.step), intensities)
 
-        whole = seen[: rows // down * down, : columns // across * across].astype("float32")
-        seen = cv2.resize(whole, (columns // across, rows // down), interpolation=cv2.INTER_AREA)
-    return encode(seen, intensities)
+
+def stepped(seen: np.ndarray, step: tuple[int, int]) -> np.ndarray:
+    """Return the means of steps of so many pixels down and across; what is left over is dropped."""
+    (rows, columns), (down, across) = seen.shape, step
+    if step == (1, 1):
+        return seen
+    down, across = min(down, rows), min(across, columns)
+    import cv2
+
+    whole = seen[: rows // down * down, : columns // across * across].astype("float32")
+    return cv2.resize(whole, (columns // across, rows // down), interpolation=cv2.INTER_AREA)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
+const NEAR_PIXELS = 30; // that a cell is wide at least where a queue begins
+
 /** What a person does in the slice browser: `actions` by key and button, `hands` by pointer. */
-function sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, locate, draw }) {
+function sliceActions({ model, root, now, cam, points, queue, limits, say, fail, arrange, describe, locate, draw }) {
   const clamp = (value, n) => Math.min(Math.max(Math.round(value), 0), n - 1);
   const sizeOf = (axis) => now.data.voxel_um[axis];
   const um = (voxels) => [0, 1, 2].map((axis) => (voxels[axis] + 0.5) * sizeOf(axis)); // a voxel's centre lies at a whole number
@@ -29,17 +31,55 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
     draw();
   }
 
+  /** After an answer that could not be saved a person goes on by closing the reason, never unaware of it. */
+  const halted = () => (root.dataset.unsaved === "1" || queue.waiting) && (say(queue.waiting ? "The next image is being opened" : "Not saved: close the message to go on"), true);
+
   function tell(message) {
+    if (halted()) return;
     if (now.data.judges) return fail(`${now.data.name} judges: its labels come from the audit only.`);
     now.saved = post(model, message) ? "saving" : "failed";
-    if (now.saved === "failed") fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.");
+    if (now.saved === "failed") fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.", true);
     show();
   }
 
-  /** Label a point: drawn at once, and as it is on disk when Python has answered. */
+  /** Label a point: drawn at once, and as it is on disk when Python has answered. In a queue the next one follows. */
   function label(index, answer) {
-    if (!now.data.judges) points.change({ rows: [index], codes: [points.answers.indexOf(answer)], n: 0 });
-    tell({ op: "label", index, answer });
+    if (halted()) return;
+    const [row, code] = [queue.rowOf.get(index), points.answers.indexOf(answer)];
+    if (!now.data.judges) points.change({ rows: [index], codes: [code], n: 0 });
+    tell({ op: "label", index, row, answer });
+    if (row === undefined || now.data.judges) return;
+    queue.told[row] = code;
+    queue.at = row;
+    if (answer) lead(1);
+  }
+
+  /** Go to the next open row of the queue, or the one before. */
+  function lead(by) {
+    const row = queue.next(by);
+    if (row !== null) return visit(row);
+    say(`All ${queue.n} are answered`);
+    show();
+  }
+
+  /** Select a row of the queue; one of another image is opened by Python. */
+  function visit(row) {
+    if (queue.points[row] >= 0) {
+      queue.at = row;
+      return select(queue.points[row]);
+    }
+    Object.assign(now, { selected: null });
+    queue.waiting = post(model, { op: "go", row });
+    show();
+  }
+
+  /** Stand at a row when its image is opened: near enough to see a cell. */
+  function enter() {
+    const point = queue.points[queue.at];
+    if (point === undefined || point < 0 || queue.frame !== now.frame) return;
+    cam.scale = Math.max(cam.scale, NEAR_PIXELS / now.data.diameter_um);
+    cam.at = um(points.at(point));
+    select(point);
   }
 
   function select(index) {
@@ -86,7 +126,10 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
       root.dataset.fitted = pane.width > 1 ? "1" : "0";
       draw();
     },
+    enter, visit,
+    before: () => queue.n && lead(-1),
     next() {
+      if (queue.n) return lead(1);
       const found = points.next(now.selected === null ? now.at : points.at(now.selected), now.data.voxel_um);
       if (found === null) say("All that are shown are labelled");
       else select(found);
@@ -112,6 +155,7 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
     redo: () => tell({ op: "redo" }),
     help: () => help(root, sliceHelp(now.data), keyChoices(now.data, model)),
     leave() {
+      if (root.dataset.failed === "1") return fail("");
       if (now.corners.length) now.corners = [];
       else if (now.selected !== null) now.selected = null;
       else if (now.tool !== "look") now.tool = "look";
@@ -163,6 +207,7 @@ function sliceActions({ model, root, now, cam, points, limits, say, fail, arrang
       const [y1, x1] = pane.where(cam, top + height, left + width);
       tell({ op: "region", box: [depths(), [voxel(1, y0), voxel(1, y1)], [voxel(2, x0), voxel(2, x1)]] });
     },
+    open: () => now.tool === "look" && now.selected !== null && actions.gallery(),
     corner(pane, at, clicked = false) {
       const [first] = now.corners.map(([y, x]) => pane.place(cam, [0, y, x]));
       if (clicked && now.corners.length > 2 && Math.hypot(first[0] - at.y, first[1] - at.x) < 10) return actions.close();

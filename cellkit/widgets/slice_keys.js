@@ -11,7 +11,7 @@ function sliceKeys({ keymap, box }, actions) {
     b: once(() => actions.channel("background")), h: once(() => actions.channel("overlay")),
     m: () => actions.thicker(2), "Shift+m": () => actions.thicker(-2), "Shift+a": actions.automatic,
     v: () => actions.tool("look"), a: () => actions.tool("missed"), r: () => actions.tool("rectangle"), l: () => actions.tool("outline"),
-    d: once(actions.done), "Shift+n": once(() => actions.box(1)), "Shift+p": once(() => actions.box(-1)),
+    d: once(actions.done), "Shift+n": once(() => actions.box(1)), "Shift+p": once(() => (box ? actions.box(-1) : actions.before())),
     Enter: once(actions.close), n: once(actions.next), g: once(actions.gallery),
     z: once(actions.undo), "Ctrl+z": once(actions.undo), "Shift+z": once(actions.redo), "Ctrl+Shift+z": once(actions.redo), "Ctrl+y": once(actions.redo),
     "?": actions.help, Escape: actions.leave,
@@ -20,7 +20,7 @@ function sliceKeys({ keymap, box }, actions) {
   return keys;
 }
 
-function sliceHelp({ keymap, roles, frames, shape, box }) {
+function sliceHelp({ keymap, roles, frames, shape, box, queued }) {
   const told = keymap.filter(([key, answer]) => answer && !/\d/.test(key));
   return [
     ["wheel  ↑  ↓", "next plane, plane before"], ["PgUp  PgDn", "ten planes"], ["Ctrl wheel", "zoom; so do + and -"], ["drag", "move the picture"],
@@ -30,7 +30,7 @@ function sliceHelp({ keymap, roles, frames, shape, box }) {
     ...(roles.includes("background") ? [["s", "signal and background side by side"], ["b", "background channel"], ["h", "overlay: signal green, background magenta"]] : []),
     ...(frames > 1 ? [[",  .", "frame before, next frame"]] : []),
     ...(box ? [["a", "clicks mark cells; every cell whose centre lies in the box"], ["d", "all are marked: next box"], ["Shift+n  Shift+p", "next box, box before"], ["v", "clicks look"], ["z", "undo"], ["Esc", "leave"]] : [
-    ["click", "select a candidate; in three planes, move the crosshair"], ["n", "next one without a label"], ["g", "open what is in view in the gallery"],
+    ["click", "select a candidate; in three planes, move the crosshair"], ...(queued ? [["n  Shift+p", "next open one of the queue, the one before"]] : [["n", "next one without a label"]]), ["g  2 × click", "open what is in view in the gallery"],
     ...told.map(([key, answer]) => [key, `the selected is ${answer}; without one, clicks label so`]),
     ["0", "take the answer of the selected back"], ["a", "clicks add missed cells"], ["r", "drag a rectangle: label a sample of it"],
     ["l", "outline a region: drag, or click corners and Enter"],
@@ -49,7 +49,7 @@ function sliceTools(data, { tool: chosen, shown, depth, layout }, actions, root)
       return tool(root, answer, key, () => actions.answer(answer), { badge: letter, color, pressed: chosen === answer });
     }), tool(root, "clear", "0", () => actions.answer(""))),
     group(choose(`add missed ${data.classes[0]}`, "a", "missed"), choose("rectangle", "r", "rectangle"), choose("outline", "l", "outline")),
-    group(tool(root, "undo", "z", actions.undo), tool(root, "redo", "⇧z", actions.redo), tool(root, "next", "n", actions.next), tool(root, "gallery", "g", actions.gallery)),
+    group(tool(root, "undo", "z", actions.undo), tool(root, "redo", "⇧z", actions.redo), data.queued && tool(root, "before", "⇧p", actions.before), tool(root, "next", "n", actions.next), tool(root, "gallery", "g", actions.gallery)),
   ];
   const view = group(
     data.shape[0] > 1 && tool(root, "three planes", "t", () => actions.layout("three"), { pressed: layout === "three" }),

@@ -40,7 +40,8 @@ function requestOf(data, cam, pane, { at, depth, roles, frame }) {
       box[axis] = [cut(first[i], Math.floor), cut(last[i], Math.ceil)];
     });
   }
-  return { along: pane.along, box, step, roles, frame };
+  const [first, stop] = box[0];
+  return { along: pane.along, box, step, roles, frame, image: data.name, slow: stop - first > QUICK };
 }
 
 /** A canvas as large as its pane, empty. */

@@ -26,6 +26,7 @@ function handle(pane, root, hands, signal) {
     if (hands.tool() === "outline" && pane.along === 0) return follow(down, (now) => hands.corner(pane, now), (moved) => (moved ? hands.close() : hands.corner(pane, start, true)));
     follow(down, (_, by) => hands.pan(pane, by.down, by.right), (moved) => { if (!moved) hands.click(pane, start); });
   }, { signal });
+  node.addEventListener("dblclick", () => hands.ready() && hands.open(), { signal });
   node.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
   node.addEventListener("wheel", (event) => {
     if (!root.contains(document.activeElement)) return; // else the page could not be scrolled past

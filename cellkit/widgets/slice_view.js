@@ -1,12 +1,15 @@
 const MOST = 1024; // a plane is fetched whole up to so many pixels of its longer side, else what is on the screen
 const AHEAD = 3; // planes that are asked for before they are wanted
 const KEPT = 72;
+const QUICK = 4; // planes that one picture may go through before it is read apart from the rest
 
-/** Parts of planes: the newest wish of each picture is asked for first, and the last ones are kept. */
+/** Parts of planes: the newest wish of each picture is asked for first, and the last ones are kept.
+    Pictures that go through many planes are slow: they come as they grow, and a newer wish ends an older one. */
 function planeShelf(model, onarrival) {
   const kept = new Map();
   const underway = new Set();
   const wishes = new Map();
+  const slowly = new Map(); // the slow picture that is being read for a pane
   const keyOf = (request) => JSON.stringify(request);
   function send(request, key) {
     if (post(model, { op: "view", ...request, key })) underway.add(key);
@@ -21,16 +24,21 @@ function planeShelf(model, onarrival) {
       wishes.delete(name);
     }
   }
+  function slow(name, request, key, near) {
+    if (slowly.get(name) !== key && post(model, { op: "view", ...request, key, pane: name, near })) slowly.set(name, key);
+    return kept.get(key) ?? null;
+  }
   return {
-    get(name, request) {
+    get(name, request, near) {
       const key = keyOf(request);
       const found = kept.get(key);
       if (found) {
         kept.delete(key);
         kept.set(key, found);
         wishes.delete(name);
-        return found;
+        if (!found.partial) return found;
       }
+      if (request.slow) return slow(name, request, key, near);
       wishes.set(name, request);
       pump();
       return null;
@@ -40,17 +48,21 @@ function planeShelf(model, onarrival) {
       if (wishes.size) return;
       for (const request of requests) {
         const key = keyOf(request);
-        if (underway.size < AHEAD && !kept.has(key) && !underway.has(key)) send(request, key);
+        if (underway.size < AHEAD && !request.slow && !kept.has(key) && !underway.has(key)) send(request, key);
       }
     },
-    arrive(message, buffers) {
-      underway.delete(message.key);
-      kept.set(message.key, { ...JSON.parse(message.key), rows: message.rows, columns: message.columns, pixels: buffers.map(words) });
-      for (const key of [...kept.keys()].slice(0, Math.max(0, kept.size - KEPT))) kept.delete(key);
+    arrive({ key, pane, partial = false, rows, columns, ...shown }, buffers) {
+      underway.delete(key);
+      if (!partial && slowly.get(pane) === key) slowly.delete(pane);
+      const { box, step } = shown;
+      kept.set(key, { ...JSON.parse(key), ...(box ? { box, step } : {}), partial, rows, columns, pixels: buffers.map(words) });
+      for (const old of [...kept.keys()].slice(0, Math.max(0, kept.size - KEPT))) kept.delete(old);
       pump();
       onarrival();
     },
     fail(key) { underway.delete(key); },
+    /** Begin anew, with another image or another kernel. */
+    clear() { for (const each of [kept, underway, wishes, slowly]) each.clear(); },
   };
 }
 

@@ -26,9 +26,10 @@ function render({ model, el, signal }) {
   let due = 0;
   const cam = camera();
   const points = pointShelf();
+  const queue = queueShelf();
   const limits = { signal: { low: 0, high: 1.2 }, background: { low: 0, high: 1.2 } };
   const shelf = planeShelf(model, draw);
-  const { actions, hands } = sliceActions({ model, root, now, cam, points, limits, say, fail, arrange, describe, locate, draw });
+  const { actions, hands } = sliceActions({ model, root, now, cam, points, queue, limits, say, fail, arrange, describe, locate, draw });
 
   function receive(message, buffers) {
     if (message.op === "open") open(message);
@@ -38,18 +39,21 @@ function render({ model, el, signal }) {
       const whole = message.op === "points";
       if (whole) points.fill(message, buffers);
       else points.change(message, buffers);
-      now.saved = "saved";
-      fail("");
+      if (message.queue) queue.take(message.queue);
+      if (root.dataset.unsaved !== "1") { now.saved = "saved"; fail(""); }
       if (whole) filters.replaceChildren(...(now.data.box ? [] : [filterBox(now.data, points, sift)]));
       Object.assign(root.dataset, { rev: message.revision, sent: message.n });
       if (message.said) say(message.said);
+      if (whole && queue.n) actions.enter();
       describe();
       draw();
     }
+    if (message.op === "go") actions.visit(message.row);
     if (message.op === "error") {
       shelf.fail(message.key);
+      queue.waiting = false;
       if (message.saved === false) now.saved = "failed";
-      fail(message.saved === false ? `Not saved: ${message.text}` : message.text);
+      if (message.saved === false || root.dataset.unsaved !== "1") fail(message.saved === false ? `Not saved: ${message.text}` : message.text, message.saved === false);
       describe();
     }
   }
@@ -59,6 +63,7 @@ function render({ model, el, signal }) {
     Object.assign(now, { data, frame: data.frame, tool: data.judges ? "look" : data.tool, selected: null,
       at: (data.box ?? data.shape.map((n) => [0, n])).map(([first, stop]) => Math.floor((first + stop) / 2)) });
     points.open(data);
+    shelf.clear();
     for (const [input, n] of [[plane, data.shape[0]], [time, data.frames]]) {
       input.input.max = n - 1;
       input.node.hidden = n === 1;
@@ -101,16 +106,17 @@ function render({ model, el, signal }) {
     panes.forEach((pane, i) => {
       const wish = { at, depth: now.depth, frame: now.frame, roles: pane.role ? [pane.role] : hands.roles() };
       const wanted = requestOf(data, cam, pane, wish);
-      const found = wanted.box.every(([first, stop]) => first < stop) ? shelf.get(`${i}`, wanted) : null;
+      const found = wanted.box.every(([first, stop]) => first < stop) ? shelf.get(`${i}`, wanted, at[0]) : null;
       if (found) pane.last = found;
       if (found && i === 0) root.dataset.shown = at[0];
       const next = pane.along === 0 && found ? [1, 2, 3].map((by) => at[0] + heading * by).filter((z) => z >= 0 && z < data.shape[0]) : [];
       ahead.push(...next.map((z) => requestOf(data, cam, pane, { ...wish, at: [z, at[1], at[2]] })));
       if (pane.last) paintPane(pane, pane.last, { data, cam, limits });
       drawPoints(pane);
-      pane.name.textContent = pane.role ?? (now.layout === "three" ? `${"zyx"[pane.along]} ${at[pane.along]}` : "");
+      const late = wanted.slow && !(found && !found.partial);
+      pane.name.textContent = (pane.role ?? (now.layout === "three" ? `${"zyx"[pane.along]} ${at[pane.along]}` : "")) + (late ? " · reading" : "");
     });
-    root.dataset.settled = panes.every((pane) => pane.last) ? "1" : "0";
+    root.dataset.settled = panes.every(({ last }) => last && !last.partial) ? "1" : "0";
     shelf.expect(ahead);
   }
 
@@ -145,10 +151,10 @@ function render({ model, el, signal }) {
     const deep = (n) => (n * data.voxel_um[0]).toFixed(0);
     const where = data.shape[0] === 1 ? "one plane" : depth > 1 ? `planes ${first} to ${stop - 1} of ${data.shape[0]} (${deep(first)} to ${deep(stop - 1)} µm)` : `plane ${at[0]} of ${data.shape[0]} (${deep(at[0])} µm)`;
     const state = make("span", { class: "ck-saved", "data-state": saved }, { saved: "All saved", saving: "Saving", failed: "Not saved" }[saved]);
-    const facts = [data.progress, where, data.frames > 1 && `frame ${now.frame} of ${data.frames}`, `${points.visible.toLocaleString("en")} ${data.box ? "marked" : "points"}`, data.judges && "judges: look only"];
+    const facts = [data.progress ?? queue.progress, where, data.frames > 1 && `frame ${now.frame} of ${data.frames}`, `${points.visible.toLocaleString("en")} ${data.box ? "marked" : "points"}`, data.judges && "judges: look only"];
     title.replaceChildren(make("strong", {}, data.name), ...facts.filter(Boolean).map((fact) => make("span", { class: "ck-count" }, fact)), state, tool(root, "keys", "?", actions.help));
     [plane.input.value, time.input.value] = [at[0], now.frame];
-    Object.assign(root.dataset, { z: at[0], at: at.join(" "), tool: now.tool, selected: now.selected ?? "", points: points.n, visible: points.visible, labelled: points.labelled(), saved, frame: now.frame, depth });
+    Object.assign(root.dataset, { z: at[0], at: at.join(" "), tool: now.tool, selected: now.selected ?? "", points: points.n, visible: points.visible, labelled: points.labelled(), saved, frame: now.frame, depth, row: queue.n ? queue.at : "", open: queue.open });
   }
 
   function describe() {
@@ -174,6 +180,7 @@ function render({ model, el, signal }) {
     draw();
   });
   sizes.observe(stage);
+  root.addEventListener("ck-told", () => { if (root.dataset.unsaved !== "1" && now.saved === "failed") { now.saved = "saved"; describe(); } }, { signal });
   model.on("msg:custom", receive);
   model.send({ op: "ready" });
   return () => { sizes.disconnect(); stopPanes?.abort(); stopKeys?.abort(); cancelAnimationFrame(due); model.off("msg:custom", receive); };

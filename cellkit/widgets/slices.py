@@ -1,254 +1,60 @@
 """Browse an image in three planes: see the calls, label by a click, add missed cells, sample a region."""
 
-from collections.abc import Callable
-
-import numpy as np
 import pandas as pd
 
-from cellkit import annotate
-from cellkit.cubes import ROLES
-from cellkit.labels.points import GONE, image_points, queue_of, what_changed
 from cellkit.study import Study
-from cellkit.tables import UNSURE
-from cellkit.widgets.pictures import View, plane
-from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
+from cellkit.widgets.slice_pane import SlicePane
+from cellkit.widgets.slice_queue import QueuePane
 from cellkit.widgets.surface import Surface
-
-FROM_REGION = 40
-NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box"}
-TOOLS = ("look", "missed", "rectangle", "outline")
-
-
-class SlicePane(LabelScreen):
-    """The picture of a `SliceBrowser`: reads only the planes that it shows.
-
-    Parameters
-    ----------
-    study : Study
-    image : str
-        Name of the image.
-    who : str
-        In whose name answers are saved.
-    frame : int
-        Frame of a time lapse that is shown first.
-    tool : str
-        What a click does at first: "look" (select), "missed", "rectangle" or "outline".
-    on_sample : callable, optional
-        Called with the queue that was drawn from a region or chosen for the gallery.
-    """
-
-    _esm = front_end(
-        "slice_view.js", "slice_marks.js", "slice_panes.js", "slice_keys.js", "slice_filters.js",
-        "slice_points.js", "slice_pointer.js", "slice_actions.js", "slices.js",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        study: Study,
-        image: str,
-        *,
-        who: str = "me",
-        frame: int = 0,
-        tool: str = "look",
-        on_sample: Callable[[pd.DataFrame], None] | None = None,
-    ) -> None:
-        if tool not in TOOLS:
-            raise ValueError(f"A tool must be one of {', '.join(TOOLS)}; got {tool!r}. Choose one of them.")
-        self.name, self.frame, self.tool, self.on_sample = image, frame, tool, on_sample
-        self.image = study.image(image)
-        self.roles = [role for role in ROLES if role in self.image.roles]
-        self.revision = 0
-        self.candidates = study.candidates(image)
-        super().__init__(study, who)
-        self.points = self._points_now()
-
-    @property
-    def batch(self) -> str:
-        """The batch of what is labelled here."""
-        return f"browse {self.name}"
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return what answers each op."""
-        return {
-            "ready": self._ready,
-            "view": self._view,
-            "frame": self._frame,
-            "label": self._label,
-            "missed": self._missed,
-            "region": self._region,
-            "gallery": self._gallery,
-            "remap": self.remap,
-            "undo": lambda _: self._step(annotate.undo, "Undone"),
-            "redo": lambda _: self._step(annotate.redo, "Redone"),
-        }
-
-    def _ready(self, _: dict) -> None:
-        self.send({"op": "open", **self.opened()})
-        self.candidates = self.study.candidates(self.name)
-        self._all_points()
-
-    def opened(self) -> dict:
-        """Return what the front end is told of the image."""
-        classes = self.study.settings.classes
-        return {
-            "name": self.name,
-            "shape": list(self.image.shape[2:]),
-            "frames": self.image.frames,
-            "frame": self.frame,
-            "voxel_um": list(self.image.voxel_um),
-            "diameter_um": self.study.settings.diameter_um,
-            "roles": self.roles,
-            "classes": list(classes),
-            "answers": self._answers,
-            "styles": answer_styles(classes),
-            "keymap": self.keymap,
-            "judges": self.study.entry(self.name).role == "judge",
-            "tool": self.tool,
-        }
-
-    @property
-    def _answers(self) -> list[str]:
-        return ["", *self.study.settings.classes, UNSURE, GONE]
-
-    def _view(self, message: dict) -> None:
-        view = View(
-            along=int(message["along"]),
-            box=tuple((int(first), int(stop)) for first, stop in message["box"]),
-            step=(int(message["step"][0]), int(message["step"][1])),
-            frame=int(message["frame"]),
-        )
-        intensities = self.study.intensities(self.name)
-        roles = [role for role in message["roles"] if role in self.roles]
-        seen = [plane(self.image, role, intensities[role], view=view) for role in roles]
-        rows, columns = seen[0].shape
-        said = {"op": "view", "key": message["key"], "rows": rows, "columns": columns}
-        self.send(said, [part.tobytes() for part in seen])
-
-    def _frame(self, message: dict) -> None:
-        self.frame = min(max(int(message["frame"]), 0), self.image.frames - 1)
-        self._all_points()
-
-    def _all_points(self, said: str = "") -> None:
-        """Send every point; afterwards only what changes."""
-        self.points = self._points_now()
-        message = {"op": "points", "frame": self.frame, "said": said, "revision": self.revision}
-        self.send(message | {"n": len(self.points)}, self._packed(self.points))
-
-    def _points_now(self) -> pd.DataFrame:
-        return image_points(self.study, self.name, frame=self.frame, candidates=self.candidates)
-
-    def _packed(self, points: pd.DataFrame) -> list[bytes]:
-        """Return `z, y, x, p` as float32, and `call, answer` as bytes, a row each."""
-        numbers = points[["z", "y", "x", "p"]].to_numpy("<f4")
-        codes = np.stack([points["call"], points["answer"].map(self._answers.index)], axis=1)
-        return [numbers.tobytes(), codes.reshape(len(points), 2).astype("u1").tobytes()]
-
-    def refresh(self, said: str = "") -> None:
-        """Show the labels of the image as they are now: only points that changed are sent."""
-        change = what_changed(self.points, self._points_now())
-        self.points = change.points
-        message = {
-            "op": "changed",
-            "rows": change.rows.tolist(),
-            "codes": [self._answers.index(answer) for answer in self.points["answer"].iloc[change.rows]],
-            "n": change.added,
-            "said": said,
-            "revision": self.revision,
-        }
-        self.send(message, self._packed(self.points.tail(change.added)))
-
-    def _row(self, index: int) -> pd.DataFrame:
-        return queue_of(self.study, self.points.iloc[[index]], batch=self.batch)
-
-    def _label(self, message: dict) -> None:
-        row, answer = self._row(int(message["index"])), str(message["answer"])
-        if annotate.barred(self.study, row)[0]:
-            raise ValueError(
-                "Labels outside the audit keep away from it; this candidate is audited, or its cube overlaps "
-                "one that is. Choose another."
-            )
-        if answer:
-            annotate.answer(self.study, row, answer, self.who)
-        else:
-            annotate.clear(self.study, row, self.who)
-        self._changed(f"Answered {answer}" if answer else "Cleared")
-
-    def _missed(self, message: dict) -> None:
-        where = tuple(float(message[axis]) for axis in "zyx")
-        annotate.missed(self.study, self.name, where, self.who, frame=self.frame, batch=self.batch)
-        self._changed("Added")
-
-    def _region(self, message: dict) -> None:
-        """Draw a sample of what a person outlined: a box, or a polygon between two planes."""
-        taken = set(annotate.batch_names(self.study))
-        name = next(f"{self.name} {k}" for k in range(1, len(taken) + 2) if f"{self.name} {k}" not in taken)
-        (z, *_), outline = message["box"], message.get("outline")
-        region = (
-            annotate.outlined(self.name, outline, z=tuple(z), frame=self.frame)
-            if outline
-            else annotate.Region(self.name, tuple(message["box"]), frame=self.frame)
-        )
-        queue = annotate.draw_region(self.study, name, region, n=FROM_REGION)
-        if queue.empty:
-            raise ValueError(
-                "A region needs candidates without a label that no other batch holds; this one has none that "
-                "may be drawn. Draw a larger one, or open the batch that holds them."
-            )
-        self.refresh(f"{len(queue)} drawn")
-        self._open(queue)
-
-    def _gallery(self, message: dict) -> None:
-        """Open chosen candidates below, to be labelled as they are labelled here."""
-        points = self.points.iloc[[int(row) for row in message["rows"]]]
-        queue = queue_of(self.study, points, batch=self.batch)
-        queue = queue[~annotate.barred(self.study, queue)]
-        if queue.empty:
-            raise ValueError(
-                "A gallery needs candidates that may be labelled; those chosen are audited or overlap an "
-                "audited place. Choose others."
-            )
-        self._open(queue)
-
-    def _open(self, queue: pd.DataFrame) -> None:
-        if self.on_sample:
-            self.on_sample(queue)
-
-    def _step(self, step: Callable, said: str) -> None:
-        n = len(step(self.study, self.who, self.batch))
-        self._changed(f"{said}: {n}" if n else f"Nothing to {'undo' if said == 'Undone' else 'redo'} here")
-
-    def _changed(self, said: str) -> None:
-        self.revision += 1
-        self.refresh(said)
-
-    def refuse(self, message: dict, reason: str) -> None:
-        """Say why something was not done or not saved, and show the labels as they are on disk."""
-        saved = message.get("op") in NOT_LABELS
-        if not saved:
-            self._all_points()
-        self.send({"op": "error", "text": reason, "saved": saved, "key": message.get("key")})
 
 
 class SliceBrowser(Surface):
     """Browse one image of a study; a region, or the candidates in view, open in a gallery below.
 
+    With a queue in place of an image it leads through the queue, each place in its image: an answer goes on
+    to the next open one. The answers are the queue's, as in a gallery, and so is where a person stands.
+
     Parameters
     ----------
     study : Study
-    image : str
-        Name of the image.
+    image : str, optional
+        Name of the image; left out with a queue.
+    queue : DataFrame, optional
+        As `annotate.sample`, `annotate.draw_batch`, `annotate.rectangle` or `review.audit_queue` return it.
     who : str
         In whose name answers are saved.
     frame : int
         Frame of a time lapse that is shown first.
     tool : str
         What a click does at first: "look" (select), "missed", "rectangle" or "outline".
+
+    Raises
+    ------
+    ValueError
+        If neither an image nor a queue is given, or both.
     """
 
     def __init__(
-        self, study: Study, image: str, *, who: str = "me", frame: int = 0, tool: str = "look"
+        self,
+        study: Study,
+        image: str | None = None,
+        *,
+        queue: pd.DataFrame | None = None,
+        who: str = "me",
+        frame: int = 0,
+        tool: str = "look",
     ) -> None:
-        self.pane = SlicePane(study, image, who=who, frame=frame, tool=tool, on_sample=self.label)
+        if (image is None) == (queue is None):
+            came = "neither" if image is None else "both"
+            raise ValueError(
+                f"A browser shows an image or leads through a queue; got {came}. "
+                "Give one of them: `SliceBrowser(study, image)` or `SliceBrowser(study, queue=queue)`."
+            )
+        self.pane: SlicePane
+        if queue is not None:
+            self.pane = QueuePane(study, queue, who=who, tool=tool, on_sample=self.label)
+        else:
+            self.pane = SlicePane(study, str(image), who=who, frame=frame, tool=tool, on_sample=self.label)
         super().__init__(study, [self.pane], who=who, on_change=self.pane.refresh)
 
     def label(self, queue: pd.DataFrame) -> None:

@@ -1,0 +1,249 @@
+"""The picture of a slice browser: planes, calls and labels, and what a person does with them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from cellkit import annotate
+from cellkit.cubes import ROLES
+from cellkit.labels.points import GONE, image_points, queue_of, what_changed
+from cellkit.study import Study
+from cellkit.tables import UNSURE
+from cellkit.widgets.pictures import View, plane
+from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_end
+from cellkit.widgets.slabs import SlabReader, Wish
+
+FROM_REGION = 40
+NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box", "go"}
+TOOLS = ("look", "missed", "rectangle", "outline")
+
+
+class SlicePane(LabelScreen):
+    """The picture of a `SliceBrowser`: reads only the planes that it shows.
+
+    Parameters
+    ----------
+    study : Study
+    image : str
+        Name of the image.
+    who : str
+        In whose name answers are saved.
+    frame : int
+        Frame of a time lapse that is shown first.
+    tool : str
+        What a click does at first: "look" (select), "missed", "rectangle" or "outline".
+    on_sample : callable, optional
+        Called with the queue that was drawn from a region or chosen for the gallery.
+    """
+
+    _esm = front_end(
+        "slice_view.js", "slice_marks.js", "slice_panes.js", "slice_keys.js", "slice_filters.js",
+        "slice_points.js", "slice_queue.js", "slice_pointer.js", "slice_actions.js", "slices.js",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        study: Study,
+        image: str,
+        *,
+        who: str = "me",
+        frame: int = 0,
+        tool: str = "look",
+        on_sample: Callable[[pd.DataFrame], None] | None = None,
+    ) -> None:
+        if tool not in TOOLS:
+            raise ValueError(f"A tool must be one of {', '.join(TOOLS)}; got {tool!r}. Choose one of them.")
+        self.study, self.tool, self.on_sample = study, tool, on_sample
+        self.turn_to(image, frame)
+        self.revision = 0
+        self.candidates = study.candidates(image)
+        self.slabs = SlabReader(lambda message, buffers: self.send(message, buffers))
+        super().__init__(study, who)
+        self.points = self._points_now()
+
+    @property
+    def batch(self) -> str:
+        """The batch of what is labelled here."""
+        return f"browse {self.name}"
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return what answers each op."""
+        return {
+            "ready": self._ready,
+            "view": self._view,
+            "frame": self._frame,
+            "label": self._label,
+            "missed": self._missed,
+            "region": self._region,
+            "gallery": self._gallery,
+            "remap": self.remap,
+            "undo": lambda _: self._step(annotate.undo, "Undone"),
+            "redo": lambda _: self._step(annotate.redo, "Redone"),
+        }
+
+    def _ready(self, _: dict) -> None:
+        self.send({"op": "open", **self.opened()})
+        self.candidates = self.study.candidates(self.name)
+        self._all_points()
+
+    def opened(self) -> dict:
+        """Return what the front end is told of the image."""
+        classes = self.study.settings.classes
+        return {
+            "name": self.name,
+            "shape": list(self.image.shape[2:]),
+            "frames": self.image.frames,
+            "frame": self.frame,
+            "voxel_um": list(self.image.voxel_um),
+            "diameter_um": self.study.settings.diameter_um,
+            "roles": self.roles,
+            "classes": list(classes),
+            "answers": self._answers,
+            "styles": answer_styles(classes),
+            "keymap": self.keymap,
+            "judges": self.study.entry(self.name).role == "judge",
+            "tool": self.tool,
+        }
+
+    @property
+    def _answers(self) -> list[str]:
+        return ["", *self.study.settings.classes, UNSURE, GONE]
+
+    def _view(self, message: dict) -> None:
+        """Send a part of the image: at once, or, where it goes through many planes, as it is read."""
+        if message.get("image", self.name) != self.name:
+            return  # the front end has turned to another image since
+        view = View(
+            along=int(message["along"]),
+            box=tuple((int(first), int(stop)) for first, stop in message["box"]),
+            step=(int(message["step"][0]), int(message["step"][1])),
+            frame=int(message["frame"]),
+        )
+        intensities = self.study.intensities(self.name)
+        shown = {role: intensities[role] for role in message["roles"] if role in self.roles}
+        key = str(message["key"])
+        if message.get("slow"):
+            near = int(message.get("near", 0))
+            self.slabs.ask(Wish(str(message["pane"]), key, self.image, shown, view, near))
+            return
+        seen = [plane(self.image, role, known, view=view) for role, known in shown.items()]
+        rows, columns = seen[0].shape
+        said = {"op": "view", "key": key, "rows": rows, "columns": columns}
+        self.send(said, [part.tobytes() for part in seen])
+
+    def _frame(self, message: dict) -> None:
+        self.frame = min(max(int(message["frame"]), 0), self.image.frames - 1)
+        self._all_points()
+
+    def _all_points(self, said: str = "") -> None:
+        """Send every point; afterwards only what changes."""
+        self.points = self._points_now()
+        message = {"op": "points", "frame": self.frame, "said": said, "revision": self.revision}
+        message |= {"n": len(self.points), **self.beside(whole=True)}
+        self.send(message, self._packed(self.points))
+
+    def beside(self, *, whole: bool) -> dict:
+        """Return what else the front end is told, with all points (`whole`) or with what changed of them."""
+        return {}
+
+    def turn_to(self, image: str, frame: int) -> None:
+        """Take another image from now on."""
+        self.name, self.frame = image, frame
+        self.image = self.study.image(image)
+        self.roles = [role for role in ROLES if role in self.image.roles]
+
+    def _points_now(self) -> pd.DataFrame:
+        return image_points(self.study, self.name, frame=self.frame, candidates=self.candidates)
+
+    def _packed(self, points: pd.DataFrame) -> list[bytes]:
+        """Return `z, y, x, p` as float32, and `call, answer` as bytes, a row each."""
+        numbers = points[["z", "y", "x", "p"]].to_numpy("<f4")
+        codes = np.stack([points["call"], points["answer"].map(self._answers.index)], axis=1)
+        return [numbers.tobytes(), codes.reshape(len(points), 2).astype("u1").tobytes()]
+
+    def refresh(self, said: str = "") -> None:
+        """Show the labels of the image as they are now: only points that changed are sent."""
+        change = what_changed(self.points, self._points_now())
+        self.points = change.points
+        message = {
+            "op": "changed",
+            "rows": change.rows.tolist(),
+            "codes": [self._answers.index(answer) for answer in self.points["answer"].iloc[change.rows]],
+            "n": change.added,
+            "said": said,
+            "revision": self.revision,
+        }
+        message |= self.beside(whole=False)
+        self.send(message, self._packed(self.points.tail(change.added)))
+
+    def _row(self, index: int) -> pd.DataFrame:
+        return queue_of(self.study, self.points.iloc[[index]], batch=self.batch)
+
+    def _label(self, message: dict) -> None:
+        row, answer = self._row(int(message["index"])), str(message["answer"])
+        if annotate.barred(self.study, row)[0]:
+            raise ValueError(
+                "Labels outside the audit keep away from it; this candidate is audited, or its cube overlaps "
+                "one that is. Choose another."
+            )
+        if answer:
+            annotate.answer(self.study, row, answer, self.who)
+        else:
+            annotate.clear(self.study, row, self.who)
+        self._changed(f"Answered {answer}" if answer else "Cleared")
+
+    def _missed(self, message: dict) -> None:
+        where = tuple(float(message[axis]) for axis in "zyx")
+        annotate.missed(self.study, self.name, where, self.who, frame=self.frame, batch=self.batch)
+        self._changed("Added")
+
+    def _region(self, message: dict) -> None:
+        """Draw a sample of what a person outlined: a box, or a polygon between two planes."""
+        taken = set(annotate.batch_names(self.study))
+        name = next(f"{self.name} {k}" for k in range(1, len(taken) + 2) if f"{self.name} {k}" not in taken)
+        (z, *_), outline = message["box"], message.get("outline")
+        region = (
+            annotate.outlined(self.name, outline, z=tuple(z), frame=self.frame)
+            if outline
+            else annotate.Region(self.name, tuple(message["box"]), frame=self.frame)
+        )
+        queue = annotate.draw_region(self.study, name, region, n=FROM_REGION)
+        if queue.empty:
+            raise ValueError(
+                "A region needs candidates without a label that no other batch holds; this one has none that "
+                "may be drawn. Draw a larger one, or open the batch that holds them."
+            )
+        self.refresh(f"{len(queue)} drawn")
+        self._open(queue)
+
+    def _gallery(self, message: dict) -> None:
+        """Open chosen candidates below, to be labelled as they are labelled here."""
+        points = self.points.iloc[[int(row) for row in message["rows"]]]
+        queue = queue_of(self.study, points, batch=self.batch)
+        queue = queue[~annotate.barred(self.study, queue)]
+        if queue.empty:
+            raise ValueError(
+                "A gallery needs candidates that may be labelled; those chosen are audited or overlap an "
+                "audited place. Choose others."
+            )
+        self._open(queue)
+
+    def _open(self, queue: pd.DataFrame) -> None:
+        if self.on_sample:
+            self.on_sample(queue)
+
+    def _step(self, step: Callable, said: str) -> None:
+        n = len(step(self.study, self.who, self.batch))
+        self._changed(f"{said}: {n}" if n else f"Nothing to {'undo' if said == 'Undone' else 'redo'} here")
+
+    def _changed(self, said: str) -> None:
+        self.revision += 1
+        self.refresh(said)
+
+    def refuse(self, message: dict, reason: str) -> None:
+        """Say why something was not done or not saved, and show the labels as they are on disk."""
+        saved = message.get("op") in NOT_LABELS
+        if not saved:
+            self._all_points()
+        self.send({"op": "error", "text": reason, "saved": saved, "key": message.get("key")})
