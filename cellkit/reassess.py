@@ -246,6 +246,9 @@ def _verdict(f1: Interval, found: tuple[Assessment, ...], test: McNemar) -> str:
     where = "on animals that never trained" if found[0].over == JUDGES else "on animals that may have trained"
     if test.only_first + test.only_second == 0:
         return f"{new} and {old} call all {n} places alike, {where}."
+    if np.isnan(f1.value):
+        none = f"none of {n} audited places is a {found[0].classes[0]}"
+        return f"{new} and {old} cannot be compared by F1 {where}: {none}."
     alone = f"alone right at {test.only_second} and {test.only_first} of {n} places"
     exact = f"{alone}, {'exact McNemar' if test.exact else 'weighted paired'} P = {test.probability:.2g}"
     if (f1.low > 0 or f1.high < 0) and test.only_first + test.only_second >= FEWEST:

@@ -112,6 +112,8 @@ def write_report(
 
 def _sentence(found: Assessment) -> str:
     value, low, high = found.interval("F1")
+    if pd.isna(value):
+        return f"{found.network} has no F1 over {found.over}: no audited place is a {found.classes[0]}."
     return f"{found.network} has an F1 of {value:.3f} ({low:.3f} to {high:.3f}) over {found.over}."
 
 
@@ -202,7 +204,13 @@ def _figure(
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     numbers = table.select_dtypes("float").columns
-    return table.assign(**{name: table[name].map("{:.3f}".format) for name in numbers})
+    shown = table.assign(**{name: table[name].map("{:.3f}".format) for name in numbers})
+    unknown = table["value"].isna()
+    return shown.assign(
+        value=shown["value"].where(~unknown, "cannot be said"),
+        low=shown["low"].where(~unknown, ""),
+        high=shown["high"].where(~unknown, ""),
+    )
 
 
 def _table(table: pd.DataFrame, *, kind: str = "numbers") -> str:

@@ -92,12 +92,14 @@ def weighted_metrics(
 ) -> dict[str, Interval]:
     """Return precision, recall, F1, accuracy and specificity with intervals; see `ratio`.
 
-    Recall is among the candidates: cells that the detector missed are not in it.
+    Recall is among the candidates: cells that the detector missed are not in it. Where no place is positive
+    F1 cannot be said either.
     """
-    return {
+    found = {
         name: ratio(top, bottom, design, animals=animals)
         for name, (top, bottom) in metric_parts(truth, called).items()
     }
+    return found if np.any(truth) else found | {"F1": UNKNOWN}
 
 
 def basis(animals: np.ndarray) -> str:
@@ -175,7 +177,8 @@ def metric_differences(
         As in `ratio`.
     """
     before, after = metric_parts(truth, first), metric_parts(truth, second)
-    return {name: _difference(before[name], after[name], design, animals) for name in METRICS}
+    found = {name: _difference(before[name], after[name], design, animals) for name in METRICS}
+    return found if np.any(truth) else found | {"F1": Interval(np.nan, -1.0, 1.0)}
 
 
 Part = tuple[np.ndarray, np.ndarray]

@@ -208,6 +208,9 @@ def advise(
         width = count.half_width / count.value
         narrow, numbers["count_half_width"] = width <= within, width
         said.append(f"the count is known to ±{width:.0%}")
+    elif count is not None:
+        narrow = False
+        said.append(f"the audit holds no cell, so up to {count.high:,.0f} may hide")
     numbers_said = "; ".join(said) or "no sign is known yet"
     return _advice(stable or flat, narrow, _more(count, answers, within), numbers_said, numbers)
 
@@ -220,11 +223,10 @@ def _more(count: Interval | None, answers: int, within: float) -> int:
 
 def _advice(learnt: bool, narrow: bool, more: int, said: str, numbers: dict[str, float]) -> Advice:
     numbers = numbers | {"answers_needed": float(more)}
+    places = f"about {more:,} more places of the audit" if more else "more places of the audit"
     if learnt and narrow:
         return Advice(True, f"Stop labelling: {said}.", numbers)
     if learnt:
-        return Advice(
-            False, f"Label no more to train, but about {more:,} more places of the audit: {said}.", numbers
-        )
-    also = f" and about {more:,} more places of the audit" if not narrow else ""
+        return Advice(False, f"Label no more to train, but {places}: {said}.", numbers)
+    also = f" and {places}" if not narrow else ""
     return Advice(False, f"Go on labelling to train{also}: {said}.", numbers)

@@ -78,6 +78,8 @@ def _forecast(
         )
     found = measured_alike(study, [newest_of[n] for n in rounds], audit=audit)
     first = found[0].places
+    if not first["cell"].any():
+        return None, f"A forecast needs a {study.settings.classes[0]} among the audited places; there is none"
     design = answered_design(first)
     calls = np.stack([each.places["called"].to_numpy() for each in found])
     errors, again = f1_errors(

@@ -162,7 +162,7 @@ def assess_places(places: pd.DataFrame, *, network: str, audit: str, classes: tu
         places=answered,
         everywhere=everywhere,
         calibration=calibration_error(truth, p, weight),
-        notes=_notes(places, answered),
+        notes=(*_unsaid(answered, classes[0]), *_notes(places, answered)),
     )
 
 
@@ -250,6 +250,20 @@ def _per_animal(places: pd.DataFrame) -> pd.DataFrame:
         if own_strata(places, str(animal))
     ]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _unsaid(answered: pd.DataFrame, positive: str) -> list[str]:
+    """Say which metrics cannot be said, and why."""
+    cell, called = answered["cell"], answered["called"]
+    said = {
+        f"None of the {len(answered)} answers is {positive}: recall, F1 and average precision cannot be "
+        "said.": not cell.any(),
+        f"All {len(answered)} answers are {positive}: specificity cannot be said.": bool(cell.all()),
+        f"The network calls none of the {len(answered)} places {positive}: precision cannot be said.": (
+            not called.any()
+        ),
+    }
+    return [note for note, holds in said.items() if holds]
 
 
 def _notes(places: pd.DataFrame, answered: pd.DataFrame) -> tuple[str, ...]:

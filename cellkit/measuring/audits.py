@@ -26,7 +26,9 @@ def frame_hashes(candidates: pd.DataFrame) -> dict[str, str]:
     return {str(image): fingerprint(part.reset_index(drop=True)) for image, part in places.groupby("image")}
 
 
-def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_audit(
+    study: Study, name: str = "audit", *, who: str | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the places of an audit with their blind answers, and the record of the draw.
 
     Parameters
@@ -35,6 +37,8 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
         With an audit of this name.
     name : str
         As it was drawn.
+    who : str, optional
+        Whose answers; if left out, the newest at each place, whoever gave it.
 
     Returns
     -------
@@ -46,7 +50,8 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
     Raises
     ------
     ValueError
-        If there is no such audit, or its candidates were detected anew or an image was replaced since.
+        If there is no such audit, its candidates were detected anew or an image was replaced since, or this
+        person has not answered it.
     """
     if name not in study.audits():
         raise ValueError(
@@ -60,9 +65,26 @@ def read_audit(study: Study, name: str = "audit") -> tuple[pd.DataFrame, dict[st
     each = [current_labels(part, within_um=0.0) for _, part in blind.groupby("who")]
     told = [pd.Series(_answers_at(study, places, labels)).replace("", np.nan) for labels in each]
     differ = pd.concat(told, axis=1).nunique(axis=1).to_numpy() > 1 if told else False
+    if who is not None:
+        blind = blind[blind["who"] == who]
     answer = _answers_at(study, places, current_labels(blind, within_um=0.0))
+    if who is not None and not (answer != "").any():
+        people = ", ".join(answered_by(study, name)) or "nobody"
+        raise ValueError(
+            f"An audit is read by the answers of somebody who gave some; got {who!r}, of {people}. "
+            "Choose one."
+        )
     places = places.assign(answer=answer, differ=differ)
     return places.assign(now=_answers_at(study, places, study.labels())), record
+
+
+def answered_by(study: Study, name: str = "audit") -> list[str]:
+    """Return who has answered places of an audit, sorted."""
+    places, _ = study.audit(name)
+    events = study.events()
+    blind = events[events["origin"] == "audit"]
+    told = {str(who): current_labels(part, within_um=0.0) for who, part in blind.groupby("who")}
+    return [who for who, labels in told.items() if (_answers_at(study, places, labels) != "").any()]
 
 
 def check_audit(study: Study, name: str, record: dict[str, Any]) -> None:

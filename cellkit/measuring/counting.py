@@ -19,7 +19,7 @@ from cellkit.estimates import (
 )
 from cellkit.folder.holdings import audit_frame_file
 from cellkit.measuring.assessment import design_of, own_strata
-from cellkit.measuring.audits import call_places, measured, newest_network, read_audit
+from cellkit.measuring.audits import answered_by, call_places, measured, newest_network, read_audit
 from cellkit.measuring.boxes import read_boxes
 from cellkit.measuring.drawing import kept_strata
 from cellkit.measuring.misses import Misses, missed_cells
@@ -57,6 +57,7 @@ def counts(
     audit: str = "audit",
     boxes: str = "boxes",
     by: By | None = None,
+    who: str | None = None,
 ) -> pd.DataFrame:
     """Count the cells of every animal, corrected by the audit and, where boxes are done, for missed cells.
 
@@ -71,6 +72,8 @@ def counts(
     by : str or callable, optional
         Count parts of every animal: "region", "depth", "brightness", another column of the candidates, or a
         function of them; see `parts.part_of`.
+    who : str, optional
+        By whose answers; see `audits.read_audit`.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def counts(
         If there is no audit, it cannot measure, or too few of its places are answered.
     """
     network = network or newest_network(study)
-    basis, whole = _basis(study, network, audit, boxes, by)
+    basis, whole = _basis(study, network, audit, boxes, by=by, who=who)
     keys = ["animal"] if by is None else ["animal", "part"]
     rows = [
         dict(zip(keys, key, strict=True)) | _count(basis, part, str(key[0]))
@@ -102,9 +105,46 @@ def counts(
     return pd.DataFrame([*rows, every]).rename(columns={"part": "part" if callable(by) else str(by)})
 
 
-def _basis(study: Study, network: str, audit: str, boxes: str, by: By | None) -> tuple[Basis, bool]:
+def counts_by_person(study: Study, network: str | None = None, *, audit: str = "audit") -> pd.DataFrame:
+    """Count the cells of all animals by the answers of each person who answered the audit.
+
+    Parameters
+    ----------
+    study : Study
+        With an answered audit.
+    network : str, optional
+        Whose calls are counted; the newest if left out.
+    audit : str
+        Name of the audit.
+
+    Returns
+    -------
+    DataFrame
+        One row a person: `who`, how many `answers`, `corrected, low, high`, and `why_not` where a person has
+        answered too few places.
+
+    Raises
+    ------
+    ValueError
+        If there is no audit, or it cannot measure.
+    """
+    read_audit(study, audit)
+    rows: list[dict[str, Any]] = []
+    for who in answered_by(study, audit):
+        row = {"who": who, "answers": int(measured(read_audit(study, audit, who=who)[0]).sum())}
+        try:
+            found = counts(study, network, audit=audit, who=who).iloc[-1][["corrected", "low", "high"]]
+            rows.append(row | found.to_dict() | {"why_not": ""})
+        except ValueError as error:
+            rows.append(row | dict.fromkeys(("corrected", "low", "high"), np.nan) | {"why_not": str(error)})
+    return pd.DataFrame(rows, columns=["who", "answers", "corrected", "low", "high", "why_not"])
+
+
+def _basis(
+    study: Study, network: str, audit: str, boxes: str, *, by: By | None, who: str | None
+) -> tuple[Basis, bool]:
     """Return what the counts rest on, and whether the audit was drawn from all images."""
-    places, record = read_audit(study, audit)
+    places, record = read_audit(study, audit, who=who)
     places = call_places(study, places, network).assign(cell=places["answer"] == study.settings.classes[0])
     calls = call_places(study, study.candidates(), network)
     calls = calls.assign(animal=[study.entry(image).animal for image in calls["image"]], stratum="")
@@ -150,6 +190,8 @@ def _count(basis: Basis, part: pd.DataFrame, animal: str | None) -> dict[str, An
     if animal is not None:
         here = (basis.places["animal"] == animal).to_numpy() & (basis.places["part"] == name).to_numpy()
     corrected, more, hidden, note = _corrected(basis, part, here, animal)
+    if corrected.value == 0:
+        note += f", none of them positive: up to {round(corrected.high):,} may hide"
     total, missed, with_misses = _with_misses(basis, corrected, animal, len(part))
     own = _own(basis, here, animal) if animal else None
     compared, warning = other_counts(basis.places, part, own, basis.trained)
