@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from listening import Listener
 from made_up import answer, make_study
 
 from cellkit import annotate, review
@@ -34,19 +35,6 @@ from cellkit.widgets import (
 from cellkit.widgets.packed import EMPTY_CODE
 from cellkit.widgets.pictures import CROP, SPAN, crops, encode
 from cellkit.widgets.screen import LabelScreen, Screen, answer_styles
-
-
-class Listener:
-    """Stands in for the browser: keeps what a screen says, and says what a person does."""
-
-    def __init__(self, screen):
-        self.screen, self.heard = screen, []
-        screen.send = lambda message, buffers=None: self.heard.append((message, buffers))
-
-    def say(self, op, **message):
-        self.heard.clear()
-        self.screen._handle_custom_msg({"op": op, **message}, [])
-        return self.heard[-1][0] if self.heard else None
 
 
 @pytest.fixture

@@ -58,14 +58,8 @@ class Wish:
         slabs = [(max(first, start), min(stop, start + deep)) for start in starts]
         self.unread = sorted(slabs, key=lambda slab: abs(sum(slab) / 2 - self.near))
         sides = [b - a for axis, (a, b) in enumerate(self.view.box) if axis != self.view.along]
-        self.seen = {role: self._dark(sides, known) for role, known in self.intensities.items()}
-
-    def _dark(self, sides: list[int], known: Intensities) -> np.ndarray:
-        """Return a picture that is black on the screen."""
-        dark, dtype = np.floor(2 * known.low - known.high), self.image.dtype
-        if dtype.kind in "iu":
-            dark = max(dark, np.iinfo(dtype).min)
-        return np.full(sides, dark, dtype)
+        if self.view.along:
+            self.seen = {role: np.zeros(sides, self.image.dtype) for role in self.intensities}
 
     def _area(self) -> int:
         """Return the voxels of a plane that the file decodes for this picture."""
@@ -80,17 +74,25 @@ class Wish:
 
     def take(self, role: str, slab: tuple[int, int], planes: np.ndarray) -> None:
         """Add what lies in a slab, shape (z, y, x) of the picture's box."""
+        most = planes.max(axis=self.view.along)
         if self.view.along == 0:
-            np.maximum(self.seen[role], planes.max(axis=0), out=self.seen[role])
+            self.seen[role] = np.maximum(self.seen[role], most) if role in self.seen else most
         else:
             first = self.view.box[0][0]
-            self.seen[role][slab[0] - first : slab[1] - first] = planes.max(axis=self.view.along)
+            self.seen[role][slab[0] - first : slab[1] - first] = most
 
     def picture(self) -> list[np.ndarray]:
         """Return what is known of the picture so far, one array (rows, columns) of uint16 a channel."""
-        turned = [seen.T if self.view.along == 2 else seen for seen in self.seen.values()]
-        known = zip(turned, self.intensities.values(), strict=True)
-        return [encode(stepped(seen, self.view.step), each) for seen, each in known]
+        pictures = []
+        for role, known in self.intensities.items():
+            seen = self.seen[role].T if self.view.along == 2 else self.seen[role]
+            words = encode(stepped(seen, self.view.step), known)
+            by_plane = words.T if self.view.along == 2 else words
+            for first, stop in self.unread if self.view.along else []:
+                ends = np.array([first, stop]) - self.view.box[0][0]
+                by_plane[slice(*(ends // self.view.step[1 if self.view.along == 2 else 0]))] = 0
+            pictures.append(words)
+        return pictures
 
 
 class Coarse:
