@@ -2,8 +2,8 @@
 
     python benchmarks/estimates.py [--only T1 T3] [--repeats 2000]
 
-Prints for each target what is asked and what was measured. All seeds are fixed. T8 to T10 are about training:
-`tests/test_fit.py`, `tests/test_retrain.py` and `tests/test_ledger.py` hold them.
+Prints for each target what is asked and what was measured. All seeds are fixed. T8 is `new_microscope.py`; T9
+and T10 are about training and disks, and `tests/test_train_mode.py` holds the one and names the other.
 """
 
 import argparse
