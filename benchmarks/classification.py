@@ -1,11 +1,17 @@
 """Classification end to end (load, cut, normalise, predict) against cellfinder's ResNet50.
 
     python benchmarks/classification.py --real DIR [--peer PYTHON] [--candidates 800] [--repeats 3]
+    python benchmarks/classification.py --heads [--labels 2000] [--called 50000]
 
 `--real` is the folder that holds `two_channel_brain/`, `--peer` the Python of an environment with cellfinder
 1.10.1; without it only cellkit is timed. Both get the same candidates and load their network from disk in
 every repeat, as a new run does. cellfinder's network has the size of its supplied one and untrained weights,
 which take as long.
+
+`--heads` times a new last layer instead: 50,000 candidates of a made-up study (places in two synthetic
+brains, half of them in cells) are called by the supplied network, which keeps their embeddings; then 2,000
+labels teach a head, and it calls all of them. Keras is loaded and the labels are new: their cubes are not
+cut yet, as between two batches.
 """
 
 import argparse
@@ -16,13 +22,20 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from cellkit.cubes import Intensities
-from cellkit.detect import find_candidates
+from cellkit.detect import classify, find_candidates
 from cellkit.images import Image, open_image
 from cellkit.networks import load_network, predict
 from cellkit.pixels.intensities import measure_intensities
+from cellkit.retrain import retrain_head
+from cellkit.study import Study, create_study
+from cellkit.synthetic import make_volume
+from cellkit.synthetic.sample import ANIMALS
+from cellkit.synthetic.sample import DIAMETER_UM as SAMPLE_UM
+from cellkit.tables import positions_um
 
 VOXEL_UM = (5.0, 2.0, 2.0)
 DIAMETER_UM = 16.0
@@ -99,16 +112,74 @@ def theirs(python: Path, folder: Path, places: pd.DataFrame, repeats: int) -> li
     return [called / seconds for called, seconds in lines]
 
 
+def crowded_study(folder: Path, number: int) -> Study:
+    """Make a study of two synthetic brains with so many places as candidates, every second in a cell."""
+    images, tables, rng = [], {}, np.random.default_rng(0)
+    for n, settings in enumerate(list(ANIMALS.values())[:2]):
+        volume, name = make_volume(settings, 500 + n), f"brain{n}"
+        paths = [folder / f"{name}-{role}.npy" for role in ("signal", "background")]
+        for path in paths:
+            np.save(path, getattr(volume, path.stem.split("-")[1]))
+        images.append(
+            {"name": name, "animal": name, "path": [str(path) for path in paths], "role": "train",
+             "voxel_um": settings.voxel_um, "channels": ["signal", "background"]}
+        )  # fmt: skip
+        many, top = number // 2, np.array(volume.signal.shape) - 1
+        cells = volume.truth.sample(many // 2, replace=True, random_state=n)[["z", "y", "x"]].to_numpy()
+        places = np.concatenate(
+            [cells + rng.normal(0, 0.3, cells.shape), rng.random((many - many // 2, 3)) * top]
+        )
+        table = pd.DataFrame(rng.permutation(places).clip(0, top), columns=["z", "y", "x"])
+        tables[name] = table.assign(image=name, frame=0, score=1.0, diameter_um=SAMPLE_UM)
+    study = create_study(folder / "study", images=images, diameter_um=SAMPLE_UM)
+    for name, table in tables.items():
+        study.save_candidates(name, table, made_by={"diameter_um": SAMPLE_UM})
+    return study
+
+
+def heads(labels: int, called: int) -> None:
+    """Print the seconds of a new head and of its calls, once embeddings are kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = crowded_study(Path(folder), called)
+        start = time.perf_counter()
+        calls = classify(study, "cells-1", progress=False)
+        first = time.perf_counter() - start
+        kept = sum(file.stat().st_size for file in (study.folder / "embeddings").rglob("*.float32"))
+        print(f"{len(calls)} candidates looked at in {first:.1f} s; {kept / 2**20:.0f} MB of embeddings kept")
+        some = calls.sample(labels, random_state=0)
+        um = [positions_um(some.loc[[row]], study.voxel_um[image])[0] for row, image in some["image"].items()]
+        told = some.assign(**dict(zip(["z_um", "y_um", "x_um"], np.transpose(um), strict=True)))
+        answers = np.where(some["p"] > some["p"].median(), "cell", "artefact")
+        study.ledger("benchmark").add(told.assign(answer=answers, origin="random", batch="1"))
+        start = time.perf_counter()
+        retrain_head(study, name="head-1", base="cells-1")
+        between = time.perf_counter()
+        classify(study, "head-1", progress=False)
+        end = time.perf_counter()
+    print(
+        f"{labels} labels to a head in {between - start:.1f} s, its calls on {len(calls)} in "
+        f"{end - between:.1f} s: {end - start:.1f} s (asked: 10)"
+    )
+
+
 def main() -> None:
     """Time both and print medians and the ratio."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--heads", action="store_true")
+    parser.add_argument("--labels", type=int, default=2000)
+    parser.add_argument("--called", type=int, default=50_000)
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--candidates", type=int, default=800)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    if options.heads:
+        heads(options.labels, options.called)
+        return
+    if options.real is None:
+        parser.error("say --real DIR or --heads")
     folder = options.real / "two_channel_brain"
     image, _ = brain(folder)
     places = well_inside(image, options.candidates)

@@ -95,7 +95,8 @@ def find_candidates(
     Raises
     ------
     ValueError
-        If the diameter is below one voxel, or the image smaller than a cell, constant, or with NaN in it.
+        If the diameter is below one voxel, or the image smaller than a cell, constant, or with NaN or values
+        beyond 1e25 in it.
     """
     _check(image, diameter_um)
     grid = working_grid(tuple(image.shape[2:]), image.voxel_um, diameter_um)
@@ -186,6 +187,9 @@ def classify(
 ) -> pd.DataFrame:
     """Let a network call every candidate of a study, and keep `p`, `called` and `network` with them.
 
+    A network that differs from one that has called before in its last layer alone, a retrained head, takes
+    seconds: what its other layers say is kept in `embeddings/`, which may be deleted at any time.
+
     Parameters
     ----------
     study : Study
@@ -207,6 +211,7 @@ def classify(
         If an image has no candidates yet.
     """
     from cellkit.networks.store import load_network, supplied_networks
+    from cellkit.teaching.embedding_store import call_all
 
     chosen = network or next(iter([*study.networks()[::-1], *supplied_networks()]))
     loaded = load_network(chosen, study.folder / "networks", task=study.settings.task)
@@ -220,8 +225,8 @@ def classify(
         if all(made_by.get(key) == value for key, value in card.items()):
             continue
         kept = study.candidates(name).drop(columns=list(CALL_COLUMNS), errors="ignore")
-        context = (study.intensities(name), study.settings.diameter_um)
-        p = _probabilities(study.image(name), kept, loaded, context, progress)
+        with _bar(len(kept), name, progress) as bar:
+            p = call_all(study, name, loaded, progress=lambda done, _, bar=bar: bar.update(done - bar.n))
         study.save_candidates(name, _called(kept, p, loaded), made_by={**made_by, **card})
     return study.candidates()
 
@@ -259,6 +264,7 @@ def call_candidates(
     ValueError
         If a column is missing or a place lies outside the image.
     """
+    from cellkit.networks.predict import predict
     from cellkit.networks.store import load_network
     from cellkit.pixels.intensities import measure_intensities
 
@@ -268,25 +274,16 @@ def call_candidates(
     roles = [role for role in image.roles if role != "none"]
     intensities = {role: measure_intensities(image, role) for role in roles}
     framed = checked if "frame" in checked else checked.assign(frame=0)
-    p = _probabilities(image, framed, loaded, (intensities, diameter_um), progress)
+    with _bar(len(framed), image.name, progress) as bar:
+        p = predict(
+            loaded, image, framed, intensities=intensities, diameter_um=diameter_um,
+            progress=lambda done, _: bar.update(done - bar.n),
+        )  # fmt: skip
     return _called(checked, p, loaded)
 
 
-def _probabilities(
-    image: "Image", places: pd.DataFrame, network: "Network", context: tuple[dict, float], progress: bool
-) -> np.ndarray:
-    from cellkit.networks.predict import predict
-
-    intensities, diameter_um = context
-    with tqdm(total=len(places), unit="candidate", desc=image.name, disable=not progress, leave=False) as bar:
-        return predict(
-            network,
-            image,
-            places,
-            intensities=intensities,
-            diameter_um=diameter_um,
-            progress=lambda done, _: bar.update(done - bar.n),
-        )
+def _bar(number: int, name: str, shown: bool) -> tqdm:
+    return tqdm(total=number, unit="candidate", desc=name, disable=not shown, leave=False)
 
 
 def _called(places: pd.DataFrame, p: np.ndarray, network: "Network") -> pd.DataFrame:

@@ -19,6 +19,7 @@ from cellkit.networks.store import HISTORY, Network, load_network
 from cellkit.networks.stream import pool_sets
 from cellkit.study import Study, fingerprint
 from cellkit.teaching.appraisal import appraise, describe, save_taught, set_threshold
+from cellkit.teaching.embedding_store import embeddings_at
 from cellkit.teaching.held_out import compare_held_out
 from cellkit.teaching.labelled import Labelled, Source, gather
 
@@ -68,7 +69,9 @@ def retrain_head(
     labelled = gather(study, parent.card, pools)
     own = np.isin(labelled.places["side"], ["train"])
     every = pool_sets([labelled.all_own, *labelled.pools])
-    embeddings, seed = parent.scores(every.cubes).embeddings, study.settings.seed
+    looks = [embeddings_at(study, parent, labelled.places)]
+    looks += [parent.scores(pool.cubes).embeddings for pool in labelled.pools]
+    embeddings, seed = np.concatenate(looks), study.settings.seed
     taught = np.append(own, np.ones(len(every.targets) - len(own), bool))
     judge, head = (
         fit_head(embeddings[rows], *(column[rows] for column in every[1:4]), seed=seed)

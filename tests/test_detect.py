@@ -1,3 +1,5 @@
+from re import escape
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -244,6 +246,21 @@ def test_a_voxel_that_is_no_number_is_refused(volume):
     shown = volume.astype(np.float32)
     shown[7, 60, 70] = np.nan
     with pytest.raises(ValueError, match=r"^An image must hold finite numbers; .* \(7, 60, 70\), .*$"):
+        found(shown)
+
+
+@pytest.mark.parametrize("far", [3e38, -2e25])
+def test_values_too_far_from_zero_to_be_averaged_are_refused_and_those_below_are_not(volume, far):
+    shown = volume[:12].astype(np.float32)
+    large = found(shown * np.float32(2.0**73))
+    pd.testing.assert_frame_equal(large, found(shown), check_exact=True)
+    assert 2.0**73 * shown.max() > 1e24, "control: large it was"
+    shown[7, 60, 70] = far
+    message = (
+        f"Brightness must stay within 1e+25 to be averaged in float32; brain has {abs(far):g}. "
+        "Divide the image by a constant: candidates do not change with its unit."
+    )
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
         found(shown)
 
 

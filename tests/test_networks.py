@@ -428,7 +428,9 @@ def test_the_quick_engine_stays_within_a_hundredth_of_keras_and_calls_alike(told
     assert np.mean((other >= net.card.threshold) == (p >= net.card.threshold)) >= 0.999
     quick = compile_engine(net.model, "bfloat16")(cubes).logits
     apart = np.abs(expit(net.card.slope * quick + net.card.offset) - p).max()
-    assert 1e-3 < apart < 5e-2, "control: bfloat16 is another, and near"
+    assert apart < 5e-2
+    if "_bf16" in Path("/proc/cpuinfo").read_text():  # without, OpenVINO runs it in float32
+        assert apart > 1e-3, "control: bfloat16 is another, and near"
 
 
 def test_bfloat16_is_chosen_where_it_pays_and_keeps_p(told_apart, monkeypatch, tmp_path):

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from painted import SOMA, VOXEL, found, paint, um
 from scipy.ndimage import center_of_mass, label
 
+from cellkit.finding import blobs
+from cellkit.finding.blobs import PLATEAU_VOXELS
+from cellkit.finding.grids import PLATEAU, working_grid
 from cellkit.finding.plateaus import find_pieces, join
 
 PICTURE = """
@@ -69,6 +72,39 @@ def test_a_place_lies_on_the_nearest_piece():
     _, numbers = find_pieces(values, (slice(0, 3), slice(0, 9), slice(0, 9)), (0, 0, 0), (3, 9, 9))
     at = numbers.at(np.array([(1, 3, 3), (1, 3, 4), (1, 3, 5), (1, 1, 5), (1, 7, 7), (0, 3, 3)]))
     assert at.tolist() == [1, 1, 2, 2, 0, 0]
+
+
+def to_plateaus_one_by_one(values, place, shift, level, grid):
+    """Return what `_to_plateaus` does, a place at a time, in the whole window."""
+    window, moved = np.asarray(grid.within(PLATEAU)), shift.copy()
+    for row in range(len(place)):
+        box = tuple(slice(p - w, p + w + 1) for p, w in zip(place[row], window, strict=True))
+        regions, _ = label(values[box] == level[row], np.ones((3, 3, 3)))
+        inside = np.argwhere(regions) - window
+        nearest = inside[np.argmin((inside**2).sum(axis=1))] + window
+        plateau = np.argwhere(regions == regions[tuple(nearest)]) - window
+        if len(plateau) >= PLATEAU_VOXELS:
+            moved[row] = plateau.mean(axis=0)
+    return moved
+
+
+@pytest.mark.parametrize("planes", [1, 40])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7])
+def test_places_move_to_the_middle_of_their_plateau_however_far_it_reaches(planes, share, monkeypatch):
+    rng = np.random.default_rng(0)
+    values = rng.choice([0.0, 1.0, 2.0], (planes, 80, 80), p=[1 - share, share / 2, share / 2]).astype("f4")
+    values = values.repeat(2, 1)
+    values[:, 60:75, 20:60] = 2
+    grid = working_grid(values.shape, (5.0, 2.0, 2.0), 14.0)
+    window = np.asarray(grid.within(PLATEAU))
+    place = rng.integers(window, values.shape - window, (300, 3))
+    level = np.array([values[z, y - 1 : y + 2, x - 1 : x + 2].max() for z, y, x in place])
+    shift = rng.normal(size=(300, 3))
+    monkeypatch.setattr(blobs, "BOX_VOXELS", 20_000)
+    moved = blobs._to_plateaus(values, place, shift, level, grid)
+    np.testing.assert_array_equal(moved, to_plateaus_one_by_one(values, place, shift, level, grid))
+    far = np.abs(moved - shift).max(axis=1) > 0
+    assert 0 < far.mean() < 1 or share == 0.7, "control: some lie on a plateau of four voxels, some do not"
 
 
 def disc(shape, middle_um, radius_um, *, level=65535):

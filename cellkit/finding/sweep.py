@@ -29,6 +29,7 @@ ALL_BLOCKS = 3_000_000
 LEAST_BLOCK = 500_000
 AT_ONCE = 8  # working planes that are read at a time, in whole chunks of the file
 FAIR = 2.5  # times the noise, what most candidates surpass
+BRIGHTEST = 1e25  # smoothing adds up to 4 to the 20th times a value before it divides, in float32
 
 
 class Sweep(NamedTuple):
@@ -73,7 +74,7 @@ def sweep(image: Image, grid: Grid, how: Sweep) -> Iterator[Swept]:
     Raises
     ------
     ValueError
-        If the image holds NaN or infinite values.
+        If the image holds NaN or infinite values, or floating ones beyond 1e25.
     OSError
         If the folder cannot be written.
     """
@@ -219,6 +220,11 @@ def _read_pooled(
         fill.append((0, (box[-1].start - box[-1].stop) % binning))
     z, y, x = box
     raw = image.read("signal", frame=frame, box=(z, y, x))
+    if raw.dtype.kind == "f" and (far := max(raw.max(), -raw.min())) > BRIGHTEST:
+        raise ValueError(
+            f"Brightness must stay within {BRIGHTEST:g} to be averaged in float32; {image.name} has {far:g}. "
+            "Divide the image by a constant: candidates do not change with its unit."
+        )
     pool(np.pad(raw, fill, mode="symmetric") if np.any(fill) else raw, grid.binning, pooled)
 
 

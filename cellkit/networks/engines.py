@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit
 
 from cellkit.networks.architectures import EMBEDDING
+from cellkit.networks.heads import head_of, logits_of
 from cellkit.networks.standout import FLOOR, NAME, sampling_weights
 
 ENGINES = ("openvino", "bfloat16", "keras")
@@ -25,7 +26,15 @@ class Scores(NamedTuple):
     embeddings: np.ndarray
 
 
-Engine = Callable[[np.ndarray], Scores]
+class Engine(NamedTuple):
+    """A compiled network: from cubes (n, z, y, x, channel) to `Scores`; `name` says what runs it."""
+
+    name: str
+    run: Callable[[np.ndarray], Scores]
+
+    def __call__(self, cubes: np.ndarray) -> Scores:
+        """Return what the network says of cubes."""
+        return self.run(cubes)
 
 
 def compile_engine(
@@ -109,7 +118,7 @@ def mirrored(run: Engine) -> Engine:
         views = [run(np.ascontiguousarray(np.flip(cubes, flip))) for flip in axes]
         return Scores(*(np.mean(column, axis=0, dtype=np.float32) for column in zip(*views, strict=True)))
 
-    return mean
+    return Engine(f"{run.name}, mirrored", mean)
 
 
 def _keras_engine(model: Any) -> Engine:
@@ -119,10 +128,9 @@ def _keras_engine(model: Any) -> Engine:
     both.compile(jit_compile=False)  # XLA's 3D convolutions are ten times slower on CPUs than oneDNN's
 
     def run(cubes: np.ndarray) -> Scores:
-        logits, embeddings = both.predict_on_batch(cubes)
-        return Scores(logits[:, 0], embeddings)
+        return _scores(*both.predict_on_batch(cubes), head_of(model))
 
-    return lambda cubes: _in_batches(run, cubes, model)
+    return Engine("keras", lambda cubes: _in_batches(run, cubes, model))
 
 
 def _openvino_engine(model: Any, precision: str) -> Engine:
@@ -131,15 +139,21 @@ def _openvino_engine(model: Any, precision: str) -> Engine:
     compiled = openvino.Core().compile_model(
         translate(model), "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     )
+    head = head_of(model)
 
     def run(cubes: np.ndarray) -> Scores:
-        logits, embeddings = compiled([cubes]).to_tuple()
-        return Scores(logits[:, 0], embeddings)
+        return _scores(*compiled([cubes]).to_tuple(), head)
 
-    return lambda cubes: _in_batches(run, cubes, model)
+    name = "openvino" if precision == "f32" else "bfloat16"
+    return Engine(name, lambda cubes: _in_batches(run, cubes, model))
 
 
-def _in_batches(run: Engine, cubes: np.ndarray, model: Any) -> Scores:
+def _scores(logits: np.ndarray, embeddings: np.ndarray, head: tuple[np.ndarray, float] | None) -> Scores:
+    """Return what came; a linear last layer is reckoned here, as it is from embeddings that were kept."""
+    return Scores(logits[:, 0] if head is None else logits_of(embeddings, head), embeddings)
+
+
+def _in_batches(run: Callable[[np.ndarray], Scores], cubes: np.ndarray, model: Any) -> Scores:
     """Run batches of one size, the last one filled up, so that no answer hangs on its neighbours."""
     parts = [_embedding_free(model)]
     for start in range(0, len(cubes), BATCH):

@@ -1,8 +1,12 @@
 """Retraining in seconds: a new last layer on a frozen network."""
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from cellkit.folder.disk import fingerprint
+from cellkit.networks.architectures import EMBEDDING
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 FOLDS = 5
@@ -86,6 +90,29 @@ def _best_strength(
                 margin = fitted.decision_function(scaled[judged]) * (2 * targets[judged] - 1)
                 losses[i] -= np.sum(weights[judged] * log_expit(margin))
     return STRENGTHS[int(np.argmin(losses))] if losses.any() else STRENGTHS[len(STRENGTHS) // 2]
+
+
+def head_of(model: Any) -> tuple[np.ndarray, float] | None:
+    """Return kernel (d,) and bias of a last layer that is linear in the embedding; None for another."""
+    last = model.layers[-1]
+    linear = type(last).__name__ == "Dense" and last.activation.__name__ == "linear" and last.use_bias
+    if not linear or last.input is not model.get_layer(EMBEDDING).output or last.units != 1:
+        return None
+    kernel, bias = last.get_weights()
+    return kernel[:, 0].astype(np.float64), float(bias[0])
+
+
+def logits_of(embeddings: np.ndarray, head: tuple[np.ndarray, float]) -> np.ndarray:
+    """Return what a last layer makes of embeddings (n, d): float32 (n,), the same in whatever company."""
+    kernel, bias = head
+    return (np.einsum("nd,d->n", embeddings, kernel, dtype=np.float64) + bias).astype(np.float32)
+
+
+def fingerprint_body(model: Any) -> str:
+    """Return what changes when any layer but the last does: two networks of one body share embeddings."""
+    plan = json.loads(model.to_json())["config"]["layers"][:-1]
+    weights = [fingerprint(values) for layer in model.layers[:-1] for values in layer.get_weights()]
+    return fingerprint([plan, weights])
 
 
 def replace_head(model: Any, head: Head) -> Any:

@@ -54,8 +54,8 @@ def predict(
     """
     p = np.empty(len(places))
     how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
-    for rows, scores in _scored(network, image, places, **how):
-        p[rows] = _calibrated(network, scores)
+    for rows, scores in scored(network, image, places, **how):
+        p[rows] = calibrated(network, scores.logits)
     return p
 
 
@@ -75,20 +75,21 @@ def embed(
     length = network.scores(np.empty((0, *network.card.shape), np.float32)).embeddings.shape[1]
     p, embeddings = np.empty(len(places)), np.empty((len(places), length), np.float32)
     how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
-    for rows, scores in _scored(network, image, places, **how):
-        p[rows], embeddings[rows] = _calibrated(network, scores), scores.embeddings
+    for rows, scores in scored(network, image, places, **how):
+        p[rows], embeddings[rows] = calibrated(network, scores.logits), scores.embeddings
     return p, embeddings
 
 
-def _calibrated(network: Network, scores: Scores) -> np.ndarray:
-    return expit(network.card.slope * scores.logits.astype(np.float64) + network.card.offset)
+def calibrated(network: Network, logits: np.ndarray) -> np.ndarray:
+    """Return the probabilities (n,) that a network means by its logits."""
+    return expit(network.card.slope * logits.astype(np.float64) + network.card.offset)
 
 
-def _scored(
+def scored(
     network: Network, image: Readable, places: pd.DataFrame,
     *, intensities: dict[str, Intensities], diameter_um: float, progress: Callable[[int, int], Any] | None,
 ) -> Iterator[tuple[np.ndarray, Scores]]:  # fmt: skip
-    """Yield rows of `places` and what the network says of them, part by part."""
+    """Yield rows of `places` and what the network says of them, part by part; as `predict`."""
     cut = cut_inputs(network.card, image, places, intensities=intensities, diameter_um=diameter_um)
     done = 0
     for rows, cubes in _parts(cut):

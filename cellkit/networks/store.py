@@ -16,6 +16,7 @@ from cellkit.folder.disk import write_json, writing
 from cellkit.networks.architectures import CHANNELS
 from cellkit.networks.card import AS_MEASURED, CARD, NORMALISATION, WEIGHTS, NetworkCard, read_card
 from cellkit.networks.engines import Engine, compile_engine, mirrored
+from cellkit.networks.heads import fingerprint_body
 from cellkit.networks.safe import check_file, hash_file, load_model
 
 SUPPLIED = Path(__file__).parent / "supplied"
@@ -52,9 +53,14 @@ class Network:
 
     @cached_property
     def scores(self) -> Engine:
-        """The compiled network: a function from cubes to logits and embeddings."""
+        """The compiled network: called with cubes it gives logits and embeddings."""
         engine = compile_engine(self.model, self.engine, line=(self.card.slope, self.card.offset))
         return mirrored(engine) if self.flips else engine
+
+    @cached_property
+    def body(self) -> str:
+        """What changes when any layer but the last does."""
+        return fingerprint_body(self.model)
 
     def __repr__(self) -> str:
         return f"Network({self.name!r}, task {self.card.task!r}, in {self.folder})"

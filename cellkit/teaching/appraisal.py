@@ -13,9 +13,9 @@ from cellkit.estimates import calibration_error, reliability, wilson
 from cellkit.folder.disk import fingerprint
 from cellkit.networks.calibration import Aim, calibrate, choose_threshold, say_aim
 from cellkit.networks.card import NetworkCard
-from cellkit.networks.predict import predict
 from cellkit.networks.store import Network, load_network, save_network, write_card
 from cellkit.study import Study
+from cellkit.teaching.embedding_store import call_places
 from cellkit.teaching.labelled import ENOUGH_ANIMALS, Labelled
 
 FOR_THRESHOLD = 3000
@@ -184,13 +184,4 @@ def _threshold_for(study: Study, network: Network, aim: Aim) -> float:
 def _some_probabilities(study: Study, network: Network) -> np.ndarray:
     candidates = study.candidates()
     some = candidates.sample(min(FOR_THRESHOLD, len(candidates)), random_state=study.settings.seed)
-    return np.concatenate(
-        [np.empty(0)]
-        + [
-            predict(
-                network, study.image(str(name)), part,
-                intensities=study.intensities(str(name)), diameter_um=study.settings.diameter_um,
-            )
-            for name, part in some.groupby("image")
-        ]
-    )  # fmt: skip
+    return call_places(study, network, some)

@@ -43,7 +43,7 @@ def keep_cubes(study: Study, places: pd.DataFrame, card: NetworkCard, folder: Pa
     parts: list[np.ndarray] = [np.empty((0, *card.shape), np.float16)]
     part_of, row_of = np.zeros((2, len(places)), np.int64)
     for name, rows in places.groupby("image").indices.items():
-        home = folder / _way_of_cutting(study, str(name), card)
+        home = folder / way_of_cutting(study, str(name), card)
         here = places.iloc[rows]
         keys = here[KEY].to_numpy(np.float64)
         known = _known(home, card.shape)
@@ -61,7 +61,7 @@ def keep_cubes(study: Study, places: pd.DataFrame, card: NetworkCard, folder: Pa
     return CubePool(parts, part_of, row_of)
 
 
-def _way_of_cutting(study: Study, name: str, card: NetworkCard) -> str:
+def way_of_cutting(study: Study, name: str, card: NetworkCard) -> str:
     """Return what changes when a cube of this image would be another."""
     way: list[Any] = [study.image_fingerprint(name), study.intensities(name), study.settings.diameter_um]
     return fingerprint([*way, card.cube, card.channels, card.normalisation, __version__])
