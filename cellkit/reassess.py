@@ -125,8 +125,12 @@ def fixed_and_broken(study: Study, first: str, second: str, *, audit: str = "aud
     ValueError
         As `compare`.
     """
-    compared = compare(study, [first, second], audit=audit)
-    old, new = (each.places for each in compared.assessments)
+    return changes(compare(study, [first, second], audit=audit))
+
+
+def changes(compared: "Comparison") -> pd.DataFrame:
+    """Return what the last of the compared networks fixed and broke, as `fixed_and_broken` does."""
+    old, new = compared.assessments[0].places, compared.assessments[-1].places
     right = [(each["called"] == each["cell"]).to_numpy() for each in (old, new)]
     change = np.where(right[1], "fixed", "broken")
     table = new.assign(category=change, before=old["p"].to_numpy(), origin="category", batch="changes")
