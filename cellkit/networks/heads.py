@@ -52,6 +52,7 @@ def fit_head(
         If there are labels of one class only.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     embeddings, targets = np.asarray(embeddings, dtype=np.float64), np.asarray(targets).astype(int)
     if len(np.unique(targets)) < 2:
@@ -63,8 +64,9 @@ def fit_head(
     centre, spread = embeddings.mean(axis=0), embeddings.std(axis=0)
     spread[spread < 1e-6] = 1.0
     scaled = (embeddings - centre) / spread
-    strength = _best_strength(scaled, targets, weights, groups, seed)
-    fitted = LogisticRegression(C=strength, max_iter=2000).fit(scaled, targets, sample_weight=weights)
+    with threadpool_limits(1):  # on matrices this small threads wait for one another
+        strength = _best_strength(scaled, targets, weights, groups, seed)
+        fitted = LogisticRegression(C=strength, max_iter=2000).fit(scaled, targets, sample_weight=weights)
     kernel = fitted.coef_[0] / spread
     return Head(kernel.astype(np.float32), float(fitted.intercept_[0] - kernel @ centre), strength)
 

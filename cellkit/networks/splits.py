@@ -59,7 +59,8 @@ def split_groups(
         )
     rng = np.random.default_rng(seed)
     targets = np.asarray(targets) == 1
-    sides = [_sides(places, _draw(units, share, rng), cube_um) for _ in range(DRAWS)]
+    scaled, image = _positions(places) / np.asarray(cube_um), pd.factorize(places["image"])[0]
+    sides = [_sides(scaled, image, _draw(units, share, rng)) for _ in range(DRAWS)]
     return min(sides, key=lambda side: _cost(side, targets, share))
 
 
@@ -79,11 +80,11 @@ def _draw(units: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarr
     return np.isin(units, order[: min(taken, len(order) - 1)])
 
 
-def _sides(places: pd.DataFrame, validation: np.ndarray, cube_um: ZYX) -> np.ndarray:
+def _sides(scaled: np.ndarray, image: np.ndarray, validation: np.ndarray) -> np.ndarray:
+    """Return the side of places (n, 3), in cubes, of the images of these numbers."""
     side = np.where(validation, SIDES[1], SIDES[0]).astype("<U10")
-    scaled = _positions(places) / np.asarray(cube_um)
-    for image in places["image"].unique():
-        here = (places["image"] == image).to_numpy()
+    for number in range(image.max() + 1):
+        here = image == number
         judging = scaled[here & validation]
         teaching = np.flatnonzero(here & ~validation)
         if len(judging) and len(teaching):
