@@ -47,7 +47,8 @@ li { margin: .2rem 0; }
   h2 { margin-top: 1.6rem; break-after: avoid; }
   figure, .card, .verdict, tr { break-inside: avoid; }
   .verdict, .card { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .wide { overflow: visible; } table { font-size: 8.5pt; } th, td { padding: .2rem .45rem; }
+  .wide { overflow: visible; } table { font-size: 8.5pt; }
+  th, td { padding: .2rem .45rem; white-space: normal; }
 }
 """
 

@@ -5,13 +5,15 @@ import pytest
 from made_up import make_study
 
 from cellkit import annotate
-from cellkit.labels import looks, sampling
+from cellkit.detect import classify
+from cellkit.labels import sampling
 from cellkit.labels.looks import looks_of
 from cellkit.labels.places import barred, cube_sides_um
 from cellkit.measuring.guard import leaked
 from cellkit.measuring.quality import overlap_groups
 from cellkit.networks.card import AS_MEASURED
 from cellkit.study import Study
+from cellkit.teaching import embedding_store
 
 KINDS = 6
 
@@ -82,15 +84,18 @@ def test_looks_are_those_of_the_network_that_called(study):
 def test_a_batch_is_drawn_by_the_looks_of_a_supplied_network(study, monkeypatch):
     for name in study.names:
         study.save_candidates(name, study.candidates(name).assign(network="cells-1"), made_by={"a": 1})
-    asked, embed = [], looks.embed
+    asked, embed = [], embedding_store.embed
 
     def counted(network, image, places, **how):
         asked.append(len(places))
         return embed(network, image, places, **how)
 
-    monkeypatch.setattr(looks, "embed", counted)
+    monkeypatch.setattr(embedding_store, "embed", counted)
     assert len(annotate.sample(study, 10)) == 10
     assert sum(asked) == 50, "ten times the five that are to differ, and not all candidates"
+    classify(study, "cells-1", progress=False)
+    asked.clear()
+    assert len(annotate.sample(study, 10)) == 10 and asked == [], "what was kept is not looked at again"
 
 
 def wide(monkeypatch, *, extent=(3.0, 6.0, 6.0), **card):

@@ -3,15 +3,15 @@
 import numpy as np
 import pandas as pd
 
-from cellkit.networks.predict import embed
 from cellkit.networks.store import load_network, supplied_networks
 from cellkit.study import Study
+from cellkit.teaching.embedding_store import embeddings_at
 
 
 def looks_of(study: Study, places: pd.DataFrame) -> np.ndarray | None:
     """Return the embedding of candidates by the network that called them, scaled alike along its axes.
 
-    It is worked out at every call, about a thousand candidates a second: ask for some, not for all.
+    Where it is not kept it is worked out, about a thousand candidates a second: ask for some, not for all.
 
     Parameters
     ----------
@@ -28,14 +28,6 @@ def looks_of(study: Study, places: pd.DataFrame) -> np.ndarray | None:
     if len(names) != 1 or not names <= {*study.networks(), *supplied_networks()}:
         return None
     network = load_network(names.pop(), study.folder / "networks", task=study.settings.task)
-    parts = {}
-    for image, rows in places.groupby("image").indices.items():
-        _, parts[image] = embed(
-            network, study.image(str(image)), places.iloc[rows],
-            intensities=study.intensities(str(image)), diameter_um=study.settings.diameter_um,
-        )  # fmt: skip
-    seen = np.empty((len(places), next(iter(parts.values())).shape[1]))
-    for image, rows in places.groupby("image").indices.items():
-        seen[rows] = parts[image]
+    seen = embeddings_at(study, network, places).astype("float64")
     spread = seen.std(axis=0)
     return (seen - seen.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0)
