@@ -1,6 +1,6 @@
 """T8: what a changed microscope costs, and how much of it normalisation and 200 labels bring back.
 
-    python benchmarks/new_microscope.py [--seeds 3] [--labels 200] [--network cells-1]
+    python benchmarks/new_microscope.py [--seeds 3] [--first 0] [--labels 200] [--network cells-1]
 
 Each study has three animals as the sample study has them, made from other seeds (`other_samples.py`). The
 same animals are seen again by another microscope: gain 1.8, an offset of 40 counts, 1.3 times the noise. F1
@@ -108,12 +108,13 @@ def main() -> None:
     """Print one row a study, then the mean, and the parts of the loss that came back."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--labels", type=int, default=200)
     parser.add_argument("--network", default="cells-1")
     options = parser.parse_args()
     print("noise times {:.2f}, contrast times {:.2f}".format(*check_shift()), flush=True)
     rows = []
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         rows.append(run(seed, options.labels, options.network))
         print(", ".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
     mean = pd.DataFrame(rows).mean()

@@ -8,9 +8,10 @@ from cellkit.labels.sampling import QUEUE_COLUMNS
 from cellkit.match import categories
 from cellkit.measuring.audits import call_places, read_audit
 from cellkit.measuring.boxes import box_queue, draw_boxes, finish_box, mark_cells, read_boxes, unmark
-from cellkit.measuring.drawing import Plan, draw_audit, extend_audit, plan_audit
+from cellkit.measuring.drawing import draw_audit, extend_audit
 from cellkit.measuring.misses import Misses, answer_boxes_from_truth, box_marks, missed_cells
 from cellkit.measuring.parts import name_parts
+from cellkit.measuring.planning import Plan, plan_audit
 from cellkit.measuring.quality import Agreements, agreements, check_split, suspects
 from cellkit.study import Study
 from cellkit.tables import UNSURE

@@ -50,7 +50,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
         "measuring.parts",
         "measuring.guard",
     ],
-    ["labels.looks"],
+    ["labels.looks", "measuring.planning"],
     ["labels.sampling"],
     ["teaching.labelled", "measuring.misses"],
     ["teaching.appraisal", "teaching.held_out", "sharing.bundles", "measuring.quality"],

@@ -153,6 +153,27 @@ def test_how_large_an_audit_must_be_is_said_before_it_is_drawn(tmp_path):
         plan_audit(study, 10)
 
 
+def test_what_so_many_answers_will_tell_is_said_before_they_are_given(tmp_path):
+    study = make_study(tmp_path / "study", animals=(("animal-1", "judge"),), n=4000, seed=1)
+    plan = plan_audit(study, n=400)
+    table = study.candidates()
+    assert plan.sentence == (
+        f"400 answers on about {table['p'].sum():,.0f} cells ({table['called'].sum():,} called) tell the "
+        f"count to ± {plan.half_width:.0%}; if p is far off, to ± {1.5 * plan.half_width:.0%}, and "
+        "extend_audit can add more."
+    )
+    assert plan_audit(study, n=1600).half_width < 0.6 * plan.half_width
+    draw_audit(study, 400)
+    answer(study, audit_queue(study))
+    found = counts(study).iloc[-1]
+    reached = (found["high"] - found["low"]) / 2 / found["corrected"]
+    assert reached == pytest.approx(plan.half_width, rel=0.35)
+    assert plan_audit(study, plan.half_width).n == pytest.approx(400, rel=0.1), "the inverse"
+    message = r"^An audit needs at least 40 places; got n = 20\. Ask for 300 or more\.$"
+    with pytest.raises(ValueError, match=message):
+        plan_audit(study, n=20)
+
+
 def test_an_audit_of_an_image_that_was_replaced_measures_nothing(study):
     draw_audit(study, 60)
     answer(study, audit_queue(study))
