@@ -198,7 +198,8 @@ def check_probabilities(y: np.ndarray, q: np.ndarray, design: Design, *, seed: i
     strata = len(design.sizes)
     member = np.equal.outer(design.stratum, np.arange(strata)).astype("float64")
     variance = np.maximum((q * (1 - q)) @ member, 1e-3)
-    off = (((np.concatenate([y[None], drawn]) - q) @ member) ** 2 / variance).sum(axis=1)
+    seen = np.concatenate([y[None], drawn]).astype("float64") @ member  # whole numbers: equal ones are equal
+    off = ((seen - q @ member) ** 2 / variance).sum(axis=1)
     probability = float((1 + (off[1:] >= off[0]).sum()) / (1 + NULL_DRAWS))
     return ShiftCheck(_difference(q - y, design), probability)
 
