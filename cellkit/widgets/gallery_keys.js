@@ -50,7 +50,7 @@ function galleryTools({ keymap, classes, styles }, actions, root) {
       ...classes.map((name) => tool(root, `all ${name}`, "", () => actions.giveOpen(name), { title })),
       tool(root, "flip", "f", actions.flip)),
     make("span", { class: "ck-group" },
-      tool(root, "undo", "z", actions.undo), tool(root, "redo", "⇧z", actions.redo), tool(root, "select all", "⌃a", actions.all), tool(root, "next", "n", actions.next)),
+      tool(root, "undo", "z", actions.undo), tool(root, "redo", "⇧z", actions.redo), tool(root, "select all", "⌃a", actions.all)),
   ];
 }
 
@@ -64,6 +64,7 @@ function viewTools(data, view, actions, root) {
       background && tool(root, "background", "b", actions.background, { pressed: view.background }),
       tool(root, "projection", "m", actions.thick, { pressed: view.thick }),
       data.similar && tool(root, "similar ones", "s", actions.similar, { title: "open a batch of what looks like this one (s)" }),
+      tool(root, "next open", "n", actions.next),
       tool(root, "close up", "e", actions.large, { pressed: view.large }),
       tool(root, "−", "", () => actions.resize(-12), { title: "smaller (-)" }),
       tool(root, "+", "", () => actions.resize(12), { title: "larger (+)" })),

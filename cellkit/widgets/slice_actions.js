@@ -16,8 +16,10 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
   function reveal(place, margin = 0) {
     for (const pane of now.panes) {
       const [y, x] = pane.place(cam, place);
-      if (y < margin || y > pane.height - margin) cam.at[pane.down] = place[pane.down];
-      if (x < margin || x > pane.width - margin) cam.at[pane.across] = place[pane.across];
+      const [high, wide] = [y < margin || y > pane.height - margin, x < margin || x > pane.width - margin];
+      if (high) cam.at[pane.down] = place[pane.down];
+      if (wide) cam.at[pane.across] = place[pane.across];
+      if (margin && (high || wide)) cam.keepInside(pane, now.data.shape.map((n, axis) => n * sizeOf(axis)));
     }
   }
 
@@ -32,12 +34,18 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
   }
 
   /** After an answer that could not be saved a person goes on by closing the reason, never unaware of it. */
-  const halted = () => (root.dataset.unsaved === "1" || queue.waiting) && (say(queue.waiting ? "The next image is being opened" : "Not saved: close the message to go on"), true);
+  function halted() {
+    const opening = queue.waiting || (now.data.queued && !queue.n);
+    if (opening) say("The image is being opened");
+    else if (root.dataset.unsaved === "1") say("Not saved: close the message to go on");
+    return opening || root.dataset.unsaved === "1";
+  }
 
   function tell(message) {
     if (halted()) return;
     if (now.data.judges) return fail(`${now.data.name} judges: its labels come from the audit only.`);
     now.saved = post(model, message) ? "saving" : "failed";
+    if (ABOUT_LABELS.has(message.op)) now.pending += 1;
     if (now.saved === "failed") fail("Not saved: the kernel is gone. Run the cell again; what was saved is still there.", true);
     show();
   }
@@ -56,7 +64,7 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
 
   /** Go to the next open row of the queue, or the one before. */
   function lead(by) {
-    const row = queue.next(by);
+    const row = queue.next(by, now.data.ordered);
     if (row !== null) return visit(row);
     say(`All ${queue.n} are answered`);
     show();
@@ -78,7 +86,7 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
     const point = queue.points[queue.at];
     if (point === undefined || point < 0 || queue.frame !== now.frame) return;
     cam.scale = Math.max(cam.scale, NEAR_PIXELS / now.data.diameter_um);
-    cam.at = um(points.at(point));
+    cam.at = [um(points.at(point))[0], -Infinity, -Infinity]; // so that it is brought into view
     select(point);
   }
 
@@ -104,6 +112,7 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
     tool(name) { now.tool = name; now.corners = []; show(); },
     /** Label the selected candidate; without one, let every click label so. */
     answer(answer) {
+      if (halted()) return;
       if (now.selected !== null) label(now.selected, answer);
       else if (answer) actions.tool(answer);
     },
@@ -115,7 +124,16 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
     channel(name) { now.shown = now.shown === name ? "signal" : now.data.roles.includes("background") ? name : now.shown; show(); },
     thicker(by) { now.depth = clamp(now.depth + by - 1, now.data.shape[0]) + 1; show(); },
     automatic() { for (const each of Object.values(limits)) Object.assign(each, { low: 0, high: 1.2 }); show(); },
-    zoom: (by) => { cam.zoom(by, now.panes[0]); draw(); },
+    /** Zoom, and keep the selected place or the crosshair where it is. */
+    zoom(by) {
+      const [pane] = now.panes;
+      const kept = now.selected !== null ? um(points.at(now.selected)) : now.layout === "three" ? um(now.at) : null;
+      const [top, left] = kept ? pane.place(cam, kept) : [-1, -1];
+      const seen = top >= 0 && left >= 0 && top <= pane.height && left <= pane.width;
+      cam.zoom(by, pane, ...(seen ? [top, left] : []));
+      if (seen) reveal(kept);
+      draw();
+    },
     pan: (down, right) => { cam.pan(now.panes[0], down, right); draw(); },
     fit() {
       const [pane] = now.panes;

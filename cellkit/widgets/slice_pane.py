@@ -246,4 +246,5 @@ class SlicePane(LabelScreen):
         saved = message.get("op") in NOT_LABELS
         if not saved:
             self._all_points()
-        self.send({"op": "error", "text": reason, "saved": saved, "key": message.get("key")})
+        error = {"op": "error", "text": reason, "saved": saved, "asked": message.get("op")}
+        self.send(error | {"key": message.get("key")})

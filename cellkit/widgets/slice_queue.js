@@ -15,13 +15,12 @@ function queueShelf() {
     get open() { return queue.told.reduce((sum, code) => sum + (code === 0), 0); },
     get progress() { return queue.n ? `${queue.at + 1} of ${queue.n}, ${queue.open} open` : null; },
 
-    /** The next row without an answer, forward or back, around the end; null if there is none. */
-    next(by) {
-      for (let i = 1; i <= queue.n; i += 1) {
-        const row = (((queue.at + by * i) % queue.n) + queue.n) % queue.n;
-        if (queue.told[row] === 0) return row;
-      }
-      return null;
+    /** The next row without an answer, forward or back, around the end: of this image, then of the others; in an
+        audit whatever its image. Null if there is none. */
+    next(by, ordered) {
+      const rows = Array.from({ length: queue.n }, (_, i) => (((queue.at + by * (i + 1)) % queue.n) + queue.n) % queue.n);
+      const open = rows.filter((row) => queue.told[row] === 0);
+      return open.find((row) => ordered || queue.points[row] >= 0) ?? open[0] ?? null;
     },
   };
   return queue;

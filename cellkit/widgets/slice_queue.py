@@ -16,10 +16,10 @@ from cellkit.widgets.slice_pane import SlicePane
 
 
 class QueuePane(SlicePane):
-    """Show the places of a queue one after the other, each in its image.
+    """Show the places of a queue one after the other, each in its image; of one image all before the next.
 
     Answers are those of the queue, as a gallery gives them: the same batch, origin and weight, found again in
-    both. An audit is shown blind, and what is passed over is recorded.
+    both. An audit is shown blind and in its order, and what is passed over is recorded.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class QueuePane(SlicePane):
     def opened(self) -> dict:
         """Return what the front end is told of the image: an audit's places may be answered everywhere."""
         told = super().opened()
-        return told | {"queued": True, "judges": told["judges"] and not self.blind}
+        return told | {"queued": True, "ordered": self.blind, "judges": told["judges"] and not self.blind}
 
     def _points_now(self) -> pd.DataFrame:
         """Return the points of the image, with the queue's answers at its rows; of an audit no others."""

@@ -77,6 +77,13 @@ function camera() {
       cam.at[pane.down] = down - (top - pane.height / 2) / cam.scale;
       cam.at[pane.across] = across - (left - pane.width / 2) / cam.scale;
     },
+    /** Show no more of what lies beyond an image of these sides in µm than must be. */
+    keepInside(pane, sides) {
+      for (const [axis, pixels] of [[pane.down, pane.height], [pane.across, pane.width]]) {
+        const half = pixels / cam.scale / 2;
+        cam.at[axis] = 2 * half >= sides[axis] ? sides[axis] / 2 : Math.min(Math.max(cam.at[axis], half), sides[axis] - half);
+      }
+    },
     pan(pane, down, right) {
       cam.at[pane.down] -= down / cam.scale;
       cam.at[pane.across] -= right / cam.scale;

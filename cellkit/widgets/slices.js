@@ -1,3 +1,5 @@
+const ABOUT_LABELS = new Set(["label", "missed", "undo", "redo", "region"]); // each gets one reply
+
 function render({ model, el, signal }) {
   const { root, fail, say } = screen("slices", "Slice browser");
   const title = make("div", { class: "ck-head" });
@@ -18,6 +20,7 @@ function render({ model, el, signal }) {
     at: [0, 0, 0], // the planes shown: voxels along z, y, x
     depth: 1, frame: 0, heading: 1,
     shown: "signal", layout: "one", tool: "look", selected: null, saved: "saved",
+    pending: 0, // messages about labels that wait for their reply
     corners: [], // of what is being outlined: y and x in µm
     panes: [],
   };
@@ -40,7 +43,8 @@ function render({ model, el, signal }) {
       if (whole) points.fill(message, buffers);
       else points.change(message, buffers);
       if (message.queue) queue.take(message.queue);
-      if (root.dataset.unsaved !== "1") { now.saved = "saved"; fail(""); }
+      if (message.said) now.pending = Math.max(0, now.pending - 1);
+      if (root.dataset.unsaved !== "1") { now.saved = now.pending ? "saving" : "saved"; fail(""); }
       if (whole) filters.replaceChildren(...(now.data.box ? [] : [filterBox(now.data, points, sift)]));
       Object.assign(root.dataset, { rev: message.revision, sent: message.n });
       if (message.said) say(message.said);
@@ -52,6 +56,7 @@ function render({ model, el, signal }) {
     if (message.op === "error") {
       shelf.fail(message.key);
       queue.waiting = false;
+      if (ABOUT_LABELS.has(message.asked)) now.pending = Math.max(0, now.pending - 1);
       if (message.saved === false) now.saved = "failed";
       if (message.saved === false || root.dataset.unsaved !== "1") fail(message.saved === false ? `Not saved: ${message.text}` : message.text, message.saved === false);
       describe();
@@ -60,7 +65,7 @@ function render({ model, el, signal }) {
 
   function open(message) {
     const data = message;
-    Object.assign(now, { data, frame: data.frame, tool: data.judges ? "look" : data.tool, selected: null,
+    Object.assign(now, { data, frame: data.frame, tool: data.judges ? "look" : data.tool, selected: null, pending: 0,
       at: (data.box ?? data.shape.map((n) => [0, n])).map(([first, stop]) => Math.floor((first + stop) / 2)) });
     points.open(data);
     shelf.clear();

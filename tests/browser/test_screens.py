@@ -1,12 +1,16 @@
 """The screens in a real browser, as a person uses them."""
 
 import json
+import subprocess
 
+import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 from made_up import make_study
 
 from cellkit import review
-from cellkit.study import open_study
+from cellkit.study import create_study, open_study
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 from playwright.sync_api import expect
@@ -341,3 +345,119 @@ def test_an_audit_is_labelled_blind_and_says_what_was_passed_over(run, study):
     labeller.locator(".ck-tile").nth(2).click()
     page.keyboard.press("c")
     expect(labeller.locator(".ck-noted")).to_have_text("2 passed over, recorded")
+
+
+def test_a_browser_leads_through_a_queue_and_the_gallery_below_goes_on_from_there(run, study):
+    cells = (
+        OPEN.format(name=study.folder.name),
+        "from cellkit.annotate import draw_batch\nqueue = draw_batch(study, '1', n=12)",
+        "from cellkit.widgets import Gallery, SliceBrowser\nSliceBrowser(study, queue=queue, who='ann')",
+        "Gallery(study, queue, who='ann')",
+    )
+    page = run("queue.ipynb", *cells)
+    browser = screen(page, "slices")
+    expect(browser).to_contain_text("1 of 12, 12 open")
+    browser.focus()
+    page.keyboard.type("cx")
+    expect(browser).to_have_attribute("data-rev", "2")
+    expect(browser).to_have_attribute("data-open", "10")
+    row = int(browser.get_attribute("data-row"))
+    assert row >= 2
+    page.keyboard.press("n")
+    expect(browser).not_to_have_attribute("data-row", str(row))
+    page.keyboard.press("Shift+P")
+    expect(browser).to_have_attribute("data-row", str(row))
+    first = browser.locator(".ck-head strong").inner_text()
+    for left in range(10, 0, -1):  # through both images
+        expect(browser).to_have_attribute("data-open", str(left))
+        expect(browser).not_to_have_attribute("data-selected", "")
+        page.keyboard.press("c")
+    expect(browser).to_have_attribute("data-open", "0")
+    expect(browser).to_have_attribute("data-saved", "saved")
+    assert browser.locator(".ck-head strong").inner_text() != first, "each place in its image"
+    assert len(open_study(study.folder).labels()) == 12
+    page.keyboard.press("z")
+    expect(browser).to_have_attribute("data-open", "1")
+    gallery = page.locator(".ck-gallery").first
+    expect(gallery).to_have_attribute("data-ready", "1")
+    page.evaluate(RESTART)
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    again = screen(page, "slices")
+    expect(again).to_contain_text("12, 1 open")
+    expect(page.locator(".ck-gallery").first).to_have_attribute("data-open", "1", timeout=30_000)
+    told = open_study(study.folder).labels()
+    assert set(told["batch"]) == {"1"}
+    assert told["answer"].value_counts().to_dict() == {"cell": 10, "artefact": 1}
+
+
+def test_side_planes_of_a_large_compressed_file_come_later_and_nothing_waits_for_them(lab, run):
+    folder = lab.home / "large"
+    folder.mkdir()
+    tile = np.random.default_rng(0).integers(0, 1000, (512, 512)).astype(np.uint16)
+    with tifffile.TiffWriter(folder / "large.tif") as file:
+        for z in range(240):
+            file.write(np.roll(tile, 5 * z, axis=1), compression="zlib", rowsperstrip=512)
+    image = {"name": "large", "path": "large.tif", "animal": "a", "axes": "zyx", "voxel_um": (5.0, 2.0, 2.0)}
+    study = create_study(folder, images=[image | {"channels": ["signal"]}], diameter_um=15)
+    places = {"z": [120.0], "y": [256.0], "x": [256.0]}
+    found = pd.DataFrame(places).assign(image="large", frame=0, score=1.0, diameter_um=15.0)
+    study.save_candidates("large", found, made_by={})
+    cells = OPEN.format(name="large"), (
+        "study.intensities('large')\nfrom cellkit.widgets import SliceBrowser\n"
+        "SliceBrowser(study, 'large', who='ann')"
+    )  # fmt: skip
+    page = run("large.ipynb", *cells)
+    browser = screen(page, "slices")
+    expect(browser).to_have_attribute("data-settled", "1")
+    browser.focus()
+    page.keyboard.type("t")
+    reading = browser.locator(".ck-pane-name", has_text="reading")
+    expect(reading.first).to_be_visible()
+    page.keyboard.type("nc")
+    expect(browser).to_have_attribute("data-rev", "1")
+    assert reading.count() or browser.get_attribute("data-settled") == "1"
+    page.keyboard.press("ArrowUp")
+    expect(browser).to_have_attribute("data-shown", "121")
+    expect(browser).to_have_attribute("data-settled", "1", timeout=60_000)
+    expect(reading).to_have_count(0)
+    stage = browser.locator('.ck-pane[data-along="0"]').bounding_box()
+    for step in range(12):
+        page.mouse.click(stage["x"] + 30 + 8 * step, stage["y"] + 40 + 5 * step)
+    expect(browser).to_have_attribute("data-settled", "1", timeout=30_000)
+
+
+def test_a_full_disk_stops_labelling_with_the_reason_until_there_is_room(lab, run, study):
+    labels = study.folder / "labels"
+    labels.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", labels], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("no file system may be mounted here: this takes root on Linux")
+    cells = OPEN.format(name=study.folder.name), (
+        "from cellkit.widgets import SliceBrowser\nfrom cellkit.annotate import draw_batch\n"
+        "SliceBrowser(study, queue=draw_batch(study, '1', n=30), who='ann')"
+    )  # fmt: skip
+    try:
+        page = run("full.ipynb", *cells)
+        browser = screen(page, "slices")
+        expect(browser).not_to_have_attribute("data-selected", "")
+        browser.focus()
+        filler = labels / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match=r"^\[Errno 28\] "):
+            while True:
+                file.write(b"0" * 512)
+        page.keyboard.press("c")
+        expect(browser).to_have_attribute("data-saved", "failed")
+        expect(browser.get_by_role("alert")).to_contain_text("No space left on device")
+        expect(browser).to_have_attribute("data-row", "0")
+        page.keyboard.press("c")
+        expect(browser.locator(".ck-spoken")).to_have_text("Not saved: close the message to go on")
+        filler.unlink()
+        page.keyboard.press("Escape")
+        expect(browser.get_by_role("alert")).to_be_hidden()
+        page.keyboard.press("c")
+        expect(browser).to_have_attribute("data-rev", "1")
+        assert open_study(study.folder).events()["answer"].tolist() == ["cell"]
+    finally:
+        subprocess.run(["umount", "-l", labels], check=True)
