@@ -21,7 +21,7 @@ from cellkit.study import Study, fingerprint
 from cellkit.teaching.appraisal import appraise, describe, save_taught, set_threshold
 from cellkit.teaching.embedding_store import embeddings_at
 from cellkit.teaching.held_out import compare_held_out
-from cellkit.teaching.labelled import Labelled, Source, gather
+from cellkit.teaching.labelled import Labelled, Source, WeightOf, gather
 
 __all__ = [
     "FINE_TUNING",
@@ -41,7 +41,12 @@ FINE_TUNING = FitSettings(epochs=40, patience=12, augment=ONE_MICROSCOPE)
 
 
 def retrain_head(
-    study: Study, *, name: str | None = None, base: str | Path = SUPPLIED, pools: Sequence[Source] = ()
+    study: Study,
+    *,
+    name: str | None = None,
+    base: str | Path = SUPPLIED,
+    pools: Sequence[Source] = (),
+    weight_of: WeightOf | None = None,
 ) -> Network:
     """Teach the last layer of a network all labels that may train: seconds, between two batches.
 
@@ -56,17 +61,20 @@ def retrain_head(
         Name or folder of the network whose other layers are kept.
     pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels.
+    weight_of : callable, optional
+        From a table of labels to how much each counts, as of `gather`. With it and without a name, a new
+        network is made.
 
     Raises
     ------
     ValueError
         As `gather`.
     """
-    name = name or _next_name(study, "head", base, pools)
+    name = name or _next_name(study, "head", base, is_new=bool(pools) or weight_of is not None)
     if name in study.networks():
         return load_network(name, study.folder / "networks")
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
-    labelled = gather(study, parent.card, pools)
+    labelled = gather(study, parent.card, pools, weight_of=weight_of)
     own = np.isin(labelled.places["side"], ["train"])
     every = pool_sets([labelled.all_own, *labelled.pools])
     looks = [embeddings_at(study, parent, labelled.places)]
@@ -93,6 +101,7 @@ def retrain(
     base: str | Path = SUPPLIED,
     settings: FitSettings | None = None,
     pools: Sequence[Source] = (),
+    weight_of: WeightOf | None = None,
     **watch: Unpack[Watch],
 ) -> Network:
     """Teach all layers of a network all labels that may train: minutes; interrupted, it keeps the best epoch.
@@ -115,6 +124,10 @@ def retrain(
     pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels: other images of other animals, for the same task.
         `settings.sources` says how often each is shown. With pools and without a name, a new one is made.
+    weight_of : callable, optional
+        From a table of labels to how much each counts, as of `gather`:
+        `lambda labels: np.where(labels["who"] == "Ana", 3, 1)`. It weighs labels of one class, and leaves the
+        share of the classes as `settings.balance` says. With it and without a name, a new one is made.
     on_epoch : callable, optional
         Called with each row of the history.
     stop : threading.Event, optional
@@ -127,12 +140,12 @@ def retrain(
     RuntimeError
         If the loss is no longer finite, or training was stopped before one epoch was over.
     """
-    name = name or _next_name(study, "net", base, pools)
+    name = name or _next_name(study, "net", base, is_new=bool(pools) or weight_of is not None)
     if name in study.networks():
         return load_network(name, study.folder / "networks")
     settings = settings or replace(FINE_TUNING, seed=study.settings.seed)
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
-    labelled = gather(study, parent.card, pools)
+    labelled = gather(study, parent.card, pools, weight_of=weight_of)
     return _train(study, name, parent, labelled, settings, **watch)
 
 
@@ -217,12 +230,13 @@ def _train(
     return network
 
 
-def _next_name(study: Study, kind: str, base: str | Path, pools: Sequence[Source] = ()) -> str:
-    """Return the name of the newest network if it was made of these labels, else the next free one."""
+def _next_name(study: Study, kind: str, base: str | Path, *, is_new: bool = False) -> str:
+    """Return the name of the newest network if it was made of these labels alone, else the next free one."""
     made = [card for card in study.cards() if card["name"].startswith(f"{kind}-")]
     now = {"labels": fingerprint(study.training_labels()), "base": str(base)}
     was = made[-1]["trained_on"] if made else {}
-    if made and not pools and not was.get("pools") and {key: was.get(key) for key in now} == now:
+    is_new = is_new or bool(was.get("pools")) or was.get("weights", [1, 1]) != [1, 1]
+    if made and not is_new and {key: was.get(key) for key in now} == now:
         return made[-1]["name"]
     taken = {card["name"] for card in study.cards()}
     return next(name for n in range(1, len(taken) + 2) if (name := f"{kind}-{n}") not in taken)

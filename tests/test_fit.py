@@ -20,7 +20,7 @@ from cellkit.networks import (
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.engines import compile_engine
 from cellkit.networks.fit import HISTORY
-from cellkit.networks.stream import draw_order
+from cellkit.networks.stream import batches, draw_order
 from cellkit.teaching.learning import kept_epoch
 
 SHAPE = (4, 8, 8)
@@ -174,6 +174,50 @@ def test_labels_of_weight_zero_teach_nothing():
     assert taught(0.0) == pytest.approx(taught(1.0), abs=1e-6)
 
 
+def shares_of(training, settings) -> np.ndarray:
+    """Return how much of a batch's loss each label makes up; its number is its first voxel."""
+    shares = np.zeros(24)
+    for cubes, _, weights in batches(training, settings, 1):
+        np.add.at(shares, np.rint(cubes[:, 0, 0, 0, 0]).astype(int), weights / len(weights))
+    return shares
+
+
+def test_a_label_of_weight_three_counts_as_three_labels():
+    training = toy(24, 0, positive=0.5)
+    training.cubes[:, 0, 0, 0, 0] = np.arange(24)
+    weights = np.where(np.arange(24) % 3 == 0, 3.0, 1.0).astype(np.float32)
+    thrice = training.take(np.repeat(np.arange(24), weights.astype(int)))
+    heavy = training._replace(weights=weights)
+    plain = replace(QUICK, batch=64, balance=None, augment=AugmentSettings.none())
+    assert shares_of(heavy, plain) == pytest.approx(shares_of(thrice, plain), rel=1e-5)
+    assert shares_of(training, plain) == pytest.approx(np.full(24, 1 / 24), rel=1e-5), "control"
+    balanced = shares_of(heavy, replace(plain, balance=0.5))
+    of_class = np.array([weights[training.targets == target].sum() for target in training.targets])
+    assert balanced == pytest.approx(weights / of_class / 2, rel=1e-5)
+    model = build()
+    kernel, bias = model.layers[-1].get_weights()
+    model.layers[-1].set_weights([np.random.default_rng(0).normal(size=kernel.shape), bias])
+    losses = [
+        fit(model, training, judged, settings=replace(plain, epochs=1, learning_rate=1e-9))["val_loss"][0]
+        for judged in (heavy, thrice, training)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert abs(losses[0] - losses[2]) > 1e-3 * losses[0], "control"
+
+
+def test_weights_of_one_class_do_not_shift_the_share_of_the_classes_that_was_asked():
+    training = toy(40, 0, positive=0.5)
+    weights = np.where(training.targets == 1, 9.0, 1.0)
+    for sources, settings in ((None, QUICK), (np.arange(40) % 2, replace(QUICK, sources="equal"))):
+        weighed = training._replace(weights=weights, sources=sources)
+        shown = [(t[:, 0], w) for _, t, w in batches(weighed, replace(settings, batch=40), 1)]
+        targets, each = (np.concatenate(column) for column in zip(*shown, strict=True))
+        assert each[targets == 1].sum() == pytest.approx(each[targets == 0].sum())
+    free = replace(QUICK, batch=40, balance=None)
+    ((_, targets, each),) = batches(training._replace(weights=weights), free, 1)
+    assert each[targets[:, 0] == 1].sum() == pytest.approx(9 * each[targets[:, 0] == 0].sum()), "control"
+
+
 def test_training_stops_within_a_batch_when_asked_and_keeps_what_it_had():
     stop, model = threading.Event(), build()
     first: list = []
@@ -282,6 +326,18 @@ def test_few_and_noisy_labels_get_a_stronger_penalty_when_whole_groups_are_held_
     grouped = fit_head(embeddings, targets, groups=group_of, seed=0)
     alone = fit_head(embeddings, targets, seed=0)
     assert grouped.strength < alone.strength, "labels of a group are copies: only held-out groups tell"
+
+
+def test_a_head_counts_a_label_of_weight_three_as_three_labels(monkeypatch):
+    monkeypatch.setattr("cellkit.networks.heads.STRENGTHS", (1.0,))
+    embeddings, targets = embeddings_of(60, 0)
+    weights = np.where(np.arange(60) % 4 == 0, 3, 1)
+    times = np.repeat(np.arange(60), weights)
+    heavy = fit_head(embeddings, targets, weights, np.arange(60), seed=0)
+    thrice = fit_head(embeddings[times], targets[times], None, times, seed=0)
+    plain = fit_head(embeddings, targets, None, np.arange(60), seed=0)
+    np.testing.assert_allclose(heavy.kernel, thrice.kernel, atol=2e-3)
+    assert np.abs(heavy.kernel - plain.kernel).max() > 0.01, "control"
 
 
 def test_a_head_of_one_class_is_refused():

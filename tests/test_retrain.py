@@ -1,5 +1,6 @@
 import threading
 from dataclasses import replace
+from re import escape
 
 import numpy as np
 import pandas as pd
@@ -313,3 +314,59 @@ def test_a_network_without_history_says_so(study):
         ),
     ):
         history(study, "base")
+
+
+def test_weights_of_labels_reach_the_training_and_the_card_and_may_be_of_any_column(study, painted):
+    tell(study, numbers=range(10, 70))
+    asked = []
+
+    def weight_of(labels):
+        asked.append(labels)
+        return np.where(labels["image"] == "a0", 3, 1)
+
+    labelled = gather(study, NetworkCard("x"), [], weight_of=weight_of)
+    assert {"who", "origin", "answer", "at", "image", "side"} <= set(asked[0])
+    heavy = labelled.places["image"].to_numpy() == "a0"
+    assert np.array_equal(labelled.all_own.weights, np.where(heavy, 3, 1))
+    plain = retrain_head(study, base="base")
+    weighed = retrain_head(study, base="base", weight_of=weight_of)
+    assert (plain.name, weighed.name) == ("head-1", "head-2"), "the labels are the same, the weights are not"
+    assert weighed.card.trained_on["weights"] == [1, 3] and plain.card.trained_on["weights"] == [1, 1]
+    old, new = (net.model.get_weights()[-2] for net in (plain, weighed))
+    assert np.abs(old - new).max() > 1e-4
+    assert retrain_head(study, base="base").name == "head-3", "without weights it is another network again"
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [(np.zeros(120), "120 of shape (120,), the least 0"), (np.ones(3), "3 of shape (3,), the least 1"),
+     (np.full(120, np.nan), "120 of shape (120,), the least nan")],
+)  # fmt: skip
+def test_weights_that_are_none_are_refused(study, weights, said):
+    tell(study, numbers=range(10, 70))
+    message = (
+        f"`weight_of` must give each of 120 labels a number above 0; it gave {said}. "
+        "Leave a label out by answering unsure."
+    )
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+        gather(study, NetworkCard("x"), weight_of=lambda labels: weights)
+
+
+def test_labels_that_people_contradict_count_by_the_newest_answer_and_it_is_said(study):
+    tell(study, numbers=range(10, 70))
+    assert gather(study, NetworkCard("x")).places["contradicted"].sum() == 0, "control, and no warning"
+    table = study.candidates("a0")
+    um = table[["z", "y", "x"]].to_numpy() * VOXEL_UM
+    rows = table.assign(**dict(zip(["z_um", "y_um", "x_um"], um.T, strict=True)), origin="random", batch="1")
+    study.ledger("you").add(rows.iloc[10:16].assign(answer="artefact"))
+    message = (
+        "6 of 120 labels are contradicted by another person; the newest answer counts. "
+        "Look at review.agreements(study), or let some count less by `weight_of`."
+    )
+    with pytest.warns(UserWarning, match=f"^{escape(message)}$"):
+        places = gather(study, NetworkCard("x")).places
+    disputed = places[places["contradicted"]]
+    assert set(disputed["who"]) == {"you"} and set(disputed["answer"]) == {"artefact"}
+    assert np.allclose(np.sort(disputed["x"]), np.sort(table["x"].iloc[10:16]))
+    study.ledger("you").add(rows.iloc[10:11].assign(answer="cell"))
+    assert gather(study, NetworkCard("x")).places["contradicted"].sum() == 5, "five of 120 are not said aloud"

@@ -61,7 +61,8 @@ def fit_head(
         )
     weights = np.ones(len(targets)) if weights is None else np.asarray(weights, dtype=np.float64)
     groups = np.arange(len(targets)) if groups is None else np.asarray(groups)
-    centre, spread = embeddings.mean(axis=0), embeddings.std(axis=0)
+    centre = np.average(embeddings, axis=0, weights=weights)
+    spread = np.sqrt(np.average((embeddings - centre) ** 2, axis=0, weights=weights))
     spread[spread < 1e-6] = 1.0
     scaled = (embeddings - centre) / spread
     with threadpool_limits(1):  # on matrices this small threads wait for one another

@@ -90,14 +90,14 @@ def batches(
     Order and variation hang on the seed, the epoch and the batch alone: no random state is carried along.
     """
     order = draw_order(training, settings, np.random.default_rng((settings.seed, epoch)))
-    scale = 1 / np.mean(training.weights)
+    weights = _shared_out(training, settings)
 
     def batch(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = order[start : start + settings.batch]
         rng = np.random.default_rng((settings.seed, epoch, start))
         cubes = augment_cubes(np.asarray(training.cubes[rows], dtype=np.float32), rng, settings.augment)
         targets = np.asarray(training.targets[rows], dtype=np.float32)[:, None]
-        return cubes, targets, np.asarray(training.weights[rows] * scale, dtype=np.float32)
+        return cubes, targets, weights[rows]
 
     starts = range(0, len(order), settings.batch)
     with ThreadPoolExecutor(1) as maker:
@@ -127,6 +127,18 @@ def draw_order(training: TrainingSet, settings: FitSettings, rng: np.random.Gene
         rounds = [rng.permutation(rows) for _ in range(-(-many // len(rows)))]
         drawn.append(np.concatenate(rounds)[:many])
     return rng.permutation(np.concatenate(drawn))
+
+
+def _shared_out(training: TrainingSet, settings: FitSettings) -> np.ndarray:
+    """Return the weights with a mean of 1 in all that is drawn together: they steer within, not between."""
+    weights = np.asarray(training.weights, dtype=np.float64)
+    drawn = np.zeros(len(weights), np.int64)
+    if settings.balance is not None:
+        drawn += np.asarray(training.targets) == 1
+    if settings.sources == "equal" and training.sources is not None:
+        drawn += 2 * np.unique(training.sources, return_inverse=True)[1]
+    means = np.bincount(drawn, weights) / np.maximum(np.bincount(drawn), 1)
+    return (weights / means[drawn]).astype(np.float32)
 
 
 def _equally(rows: np.ndarray, many: int, sources: np.ndarray) -> list[tuple[np.ndarray, int]]:

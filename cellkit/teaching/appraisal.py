@@ -35,8 +35,8 @@ def appraise(
     logits : ndarray, shape (n,)
         What it says of that side.
     shown : float or None
-        Share of the positive class in what it was shown; if None, that of the labels that taught it. With few
-        labels held out, their own share is put back by Bayes' rule; with more, the map is fitted to them.
+        Share of the positive class in what it was shown; if None, that of the weights that taught it. With
+        few labels held out, their own share is put back by Bayes' rule; with more, the map is fitted to them.
 
     Returns
     -------
@@ -44,8 +44,9 @@ def appraise(
     held_out : DataFrame
         A row a label: `label` (its id), `group` (animal or block), `target` and `p`.
     """
-    own, taught = labelled.on("train").targets, labelled.teaching.targets
-    keep = (1.0, float(_log_odds(own.mean()) - _log_odds(taught.mean() if shown is None else shown)))
+    own, taught = labelled.on("train").targets, labelled.teaching
+    learnt = np.average(taught.targets, weights=taught.weights) if shown is None else shown
+    keep = (1.0, float(_log_odds(own.mean()) - _log_odds(learnt)))
     places = labelled.places[labelled.places["side"] == "validation"]
     by_animal = labelled.places["animal"].nunique() >= ENOUGH_ANIMALS
     groups = places["animal" if by_animal else "block"].to_numpy()
@@ -108,6 +109,8 @@ def describe(study: Study, parent: Network, labelled: Labelled, name: str) -> Ne
             for (animal, side, answer), n in counts.items()
         ],
         "held out": "animals" if by_animal else "blocks of space",
+        "contradicted": int(labelled.places["contradicted"].sum()),
+        "weights": [float(labelled.weights.min()), float(labelled.weights.max())],
         "pools": [
             {"source": source, "labels": len(pool.targets), "positive": int(np.sum(pool.targets))}
             for source, pool in zip(labelled.sources, labelled.pools, strict=True)

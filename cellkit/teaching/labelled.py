@@ -1,47 +1,54 @@
 """The labels that may train a network, the side each is on, and their cubes."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import KDTree
 
 from cellkit.folder.disk import fingerprint
 from cellkit.labels.sampling import barred
+from cellkit.ledger import current_labels
 from cellkit.networks.card import NORMALISATION, NetworkCard
 from cellkit.networks.pool import CubePool
 from cellkit.networks.splits import space_blocks, split_groups
 from cellkit.networks.stream import TrainingSet, pool_sets
-from cellkit.study import Study, open_study
+from cellkit.study import SAME_PLACE, Study, open_study
 from cellkit.teaching.cube_store import keep_cubes
 from cellkit.teaching.pools import Pool
 
 ENOUGH_ANIMALS = 3
 CUBES = "cubes"
+UM = ["z_um", "y_um", "x_um"]
+CONTRADICTED = 0.05  # share of the labels from which on it is said aloud
 Source = Study | Pool | TrainingSet | str | Path
+WeightOf = Callable[[pd.DataFrame], Any]
 
 
 class Labelled(NamedTuple):
     """Labels, one row each: their places, cubes and targets.
 
-    `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block`. `side`
-    is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is float16
-    (n, z, y, x, channel), on disk; `targets` (n,) 1 for the positive class. `pools` are sets from elsewhere,
-    which only teach, and `sources` what they are called.
+    `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block` and
+    `contradicted`, whether another person's newest answer there is the other class. `side` is "train",
+    "validation" or "gap", `block` the number of a block of space. `cubes` is float16 (n, z, y, x, channel),
+    on disk; `targets` (n,) 1 for the positive class; `weights` (n,) how much each counts. `pools` are sets
+    from elsewhere, which only teach, and `sources` what they are called.
     """
 
     places: pd.DataFrame
     cubes: CubePool
     targets: np.ndarray
+    weights: np.ndarray
     pools: tuple[TrainingSet, ...] = ()
     sources: tuple[str, ...] = ()
 
     @property
     def all_own(self) -> TrainingSet:
         """All labels of the study itself, grouped by block of space."""
-        weights, blocks = np.ones(len(self.targets), np.float32), self.places["block"].to_numpy()
-        return TrainingSet(self.cubes, self.targets, weights, blocks)
+        return TrainingSet(self.cubes, self.targets, self.weights, self.places["block"].to_numpy())
 
     def on(self, *sides: str) -> TrainingSet:
         """Return the study's labels of these sides as a set to teach or to judge with."""
@@ -54,12 +61,15 @@ class Labelled(NamedTuple):
         return pool_sets([own, *self.pools]) if self.pools else own
 
 
-def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Labelled:
+def gather(
+    study: Study, card: NetworkCard, pools: Sequence[Source] = (), *, weight_of: WeightOf | None = None
+) -> Labelled:
     """Collect the labels that may train a network and their cubes, which are cut once and kept in `cubes/`.
 
     Left out are labels of images that judge, of audits, "unsure", and those whose cube overlaps an audited
-    place. Validation takes whole animals where three or more are labelled, else blocks of space with a gap of
-    one cube; it is always of this study, for which the network is meant.
+    place. Where people contradict each other the newest answer counts. Validation takes whole animals where
+    three or more are labelled, else blocks of space with a gap of one cube; it is always of this study, for
+    which the network is meant.
 
     Parameters
     ----------
@@ -68,13 +78,22 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Lab
         Of the network that is to learn: it says what a cube is.
     pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels; other images, of other animals.
+    weight_of : callable, optional
+        From a table of labels (`who, origin, answer, at, image` and others, a row a label) to how much each
+        counts, above 0: with 3 a label counts as if it were there three times. The labels of other studies
+        are asked too; a `TrainingSet` has weights of its own, and those of a bundle count 1.
+
+    Warns
+    -----
+    UserWarning
+        If one label in twenty or more is contradicted by another person.
 
     Raises
     ------
     ValueError
         If there are no such labels, only one class, or too few places to hold some out; if a pool is for
         another task, has no labels, has cubes of another geometry or an image of this study; if the network
-        comes from another program.
+        comes from another program; if a weight is not above 0.
     """
     if card.normalisation != NORMALISATION:
         raise ValueError(
@@ -95,13 +114,54 @@ def gather(study: Study, card: NetworkCard, pools: Sequence[Source] = ()) -> Lab
     by = "animal" if several else "space"
     side = split_groups(places, targets, cube_um=(z, y, x), seed=study.settings.seed, by=by)
     places = places.assign(side=side, block=space_blocks(places, (z, y, x)))
+    places["contradicted"] = _contradicted(study, places)
+    weights = _weights(places, weight_of)
     cubes = keep_cubes(study, places, card, study.folder / CUBES)
     opened = [open_study(pool) if isinstance(pool, str | Path) else pool for pool in pools]
-    sets = tuple(_pooled(study, pool, card) for pool in opened)
-    return Labelled(places, cubes, targets, sets, tuple(map(_name, opened)))
+    sets = tuple(_pooled(study, pool, card, weight_of) for pool in opened)
+    return Labelled(places, cubes, targets, weights, sets, tuple(map(_name, opened)))
 
 
-def _pooled(study: Study, pool: Study | Pool | TrainingSet, card: NetworkCard) -> TrainingSet:
+def _weights(places: pd.DataFrame, weight_of: WeightOf | None) -> np.ndarray:
+    """Return how much each label counts, float32 (n,): 1, or what `weight_of` says."""
+    if weight_of is None:
+        return np.ones(len(places), np.float32)
+    weights = np.asarray(weight_of(places.copy()), dtype=np.float32)
+    if weights.shape != (len(places),) or not (np.isfinite(weights) & (weights > 0)).all():
+        least = f", the least {weights.min():g}" if weights.size else ""
+        raise ValueError(
+            f"`weight_of` must give each of {len(places)} labels a number above 0; it gave {weights.size} of "
+            f"shape {weights.shape}{least}. Leave a label out by answering unsure."
+        )
+    return weights
+
+
+def _contradicted(study: Study, places: pd.DataFrame) -> np.ndarray:
+    """Tell which labels another person's newest answer at the place contradicts; say it if they are many."""
+    told, classes = study.events(), study.settings.classes
+    contradicted = np.zeros(len(places), bool)
+    for who, events in told.groupby("who"):
+        theirs = current_labels(events, within_um=0.0)
+        other = theirs[theirs["answer"].isin(classes)].groupby(["image", "frame"])
+        others = places[places["who"] != who].groupby(["image", "frame"]).groups
+        for key, rows in others.items():
+            if key in other.groups:
+                there, row = other.get_group(key), places.index.get_indexer(rows)
+                far, near = KDTree(there[UM]).query(places[UM].to_numpy()[row])
+                differs = there["answer"].to_numpy()[near] != places["answer"].to_numpy()[row]
+                contradicted[row] |= differs & (far <= SAME_PLACE * study.settings.diameter_um)
+    if contradicted.sum() >= max(CONTRADICTED * len(places), 1):
+        warnings.warn(
+            f"{contradicted.sum()} of {len(places)} labels are contradicted by another person; the newest "
+            "answer counts. Look at review.agreements(study), or let some count less by `weight_of`.",
+            stacklevel=3,
+        )
+    return contradicted
+
+
+def _pooled(
+    study: Study, pool: Study | Pool | TrainingSet, card: NetworkCard, weight_of: WeightOf | None
+) -> TrainingSet:
     """Return what a pool teaches; cubes of a study are kept in the folder of the one that learns."""
     if isinstance(pool, TrainingSet):
         return pool
@@ -125,7 +185,7 @@ def _pooled(study: Study, pool: Study | Pool | TrainingSet, card: NetworkCard) -
     if isinstance(places, Pool):
         return places.training_set(card.cube, study.folder / CUBES)
     cubes = keep_cubes(pool, places, card, study.folder / CUBES)
-    weights = np.ones(len(places), np.float32)
+    weights = _weights(places, weight_of)
     return TrainingSet(cubes, _targets(pool, places), weights, places["animal"].to_numpy())
 
 
