@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import SHAPE, answer, make_study
+from made_up import SHAPE, answer, make_study, truth_at
 
 from cellkit.measuring.boxes import draw_boxes
 from cellkit.measuring.counting import counts
@@ -43,6 +43,24 @@ def test_counts_by_region_hold_the_truth_and_add_up_to_the_animals(study):
     whole = counts(study, "net-a").set_index("animal").loc["animal-3"]
     assert judged["corrected"].sum() == pytest.approx(whole["corrected"], rel=0.05)
     assert table.loc[("all", "all"), "candidates"] == len(candidates)
+
+
+def test_what_may_hide_in_a_part_is_told_by_its_own_answers(study):
+    table = counts(study, "net-a", by="region").set_index(["animal", "region"])
+    assert table.loc["animal-3", "note"].str.contains("led by p").all()
+    places = study.audit()[0].query("animal == 'animal-3'")
+    cells = pd.Series(truth_at(study, places), places.index)
+    strata = pd.read_parquet(study.folder / "audits" / "audit" / "frame.parquet").query("image == 'animal-3'")
+    strata = strata.assign(part=halves(strata))
+    for part, here in places.groupby(halves(places)):
+        sizes = strata[strata["part"] == part].groupby("stratum").size()
+        expected = 0.0
+        for stratum, size in sizes.items():
+            of = here["stratum"] == stratum
+            if not cells[here.index][of].any():
+                expected += size * (min(3 / of.sum(), 1 - of.sum() / size) if of.any() else 1)
+        assert table.loc[("animal-3", part), "hidden"] == pytest.approx(expected, abs=0.6), part
+        assert expected > 5, "control: strata of small p hold no cell"
 
 
 def test_a_part_is_as_well_known_from_its_own_answers_as_it_covers(tmp_path):

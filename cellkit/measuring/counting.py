@@ -224,7 +224,7 @@ def _corrected(
     if animal and n >= DIRECT and (basis.calls["stratum"] != "").all() and part["stratum"].notna().all():
         total = _powered(basis, part, here)
         more = n_more(n, total.half_width, WISH * total.value) if total.value else None
-        return total, more, 0.0, f"from {n} answers there, led by p"
+        return total, more, _hidden(places[here & told], part), f"from {n} answers there, led by p"
     answered = places[told]
     cell = answered["cell"].to_numpy()
     edges = steps_of(answered["p"].to_numpy(), len(cell), least=LEAST)
@@ -254,6 +254,16 @@ def _powered(basis: Basis, part: pd.DataFrame, here: np.ndarray) -> Interval:
     design = design_of(places)
     found = powered_share(y, q, design, led).times(float(design.sizes.sum()))
     return Interval(found.value, found.low, min(found.high, float(len(part))))
+
+
+def _hidden(answered: pd.DataFrame, part: pd.DataFrame) -> float:
+    """Return how many cells of a part may hide in strata where none of its answers is one: rule of three."""
+    sizes = part.groupby("stratum").size()
+    by_stratum = answered.groupby("stratum")["cell"]
+    n = by_stratum.size().reindex(sizes.index, fill_value=0)
+    unseen = by_stratum.sum().reindex(sizes.index, fill_value=0) == 0
+    bound = np.minimum(3 / n.clip(lower=1), 1 - n / sizes).where(n > 0, 1.0)
+    return float((sizes * bound)[unseen].sum())
 
 
 def _with_misses(
