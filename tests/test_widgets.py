@@ -22,6 +22,7 @@ from cellkit.study import create_study, open_study
 from cellkit.widgets import (
     AuditLabeller,
     BoxLabeller,
+    CalibrationPlot,
     CategorySampler,
     ConfusionMatrix,
     EmbeddingMap,
@@ -756,6 +757,41 @@ def test_a_click_on_a_cell_of_the_matrix_opens_exactly_its_places(study, assesse
             here = places[(places["cell"] == (person == "cell")) & (places["called"] == called)]
             assert len(queue) == counts[row, column] == len(here)
             assert sorted(queue["x"]) == sorted(here["x"])
+
+
+def test_a_click_on_a_point_of_the_calibration_opens_the_places_of_its_bin(study, assessed):
+    plot = CalibrationPlot(study, assessed, bins=5, who="ann")
+    seen = []
+    for number, (p, share) in enumerate(zip(plot.points.p, plot.points.share, strict=True)):
+        plot.open_bin(number)
+        by_button = plot.gallery
+        plot._clicked(SimpleNamespace(inaxes=True, xdata=p + 0.01, ydata=share - 0.01))
+        queue = plot.gallery.queue
+        assert plot.gallery is not by_button
+        pd.testing.assert_frame_equal(queue, by_button.queue)
+        places = assessed.places.merge(queue[["image", "z", "y", "x"]])
+        assert np.average(places["p"], weights=places["weight"]) == pytest.approx(p)
+        assert np.average(places["cell"], weights=places["weight"]) == pytest.approx(share)
+        seen += queue["x"].tolist()
+    assert sorted(seen) == sorted(assessed.places["x"])
+    last = plot.gallery
+    plot._clicked(SimpleNamespace(inaxes=True, xdata=0.5, ydata=5.0))
+    plot._clicked(SimpleNamespace(inaxes=None, xdata=None, ydata=None))
+    assert plot.gallery is last, "a click beside the points opens nothing"
+    with pytest.raises(
+        ValueError, match=r"^A bin must be one of the plot's, 0 to 4; got 5\. Choose one of them\.$"
+    ):
+        plot.open_bin(5)
+
+
+def test_crops_know_the_region_that_a_person_named(study, queue):
+    plain = Listener(Gallery(study, queue))
+    plain.say("ready")
+    assert "region" not in rows_of(plain), "control: nothing was named"
+    review.name_parts(study, lambda rows: np.where(rows["x"] < 60, "left", "<i>right</i>"))
+    named = Listener(Gallery(study, queue))
+    named.say("ready")
+    assert list(rows_of(named)["region"]) == ["left" if x < 60 else "<i>right</i>" for x in queue["x"]]
 
 
 def test_the_threshold_in_use_gives_the_headline_and_a_higher_one_calls_fewer(study, assessed):

@@ -10,7 +10,13 @@ from cellkit.estimates.boxes import (
     missed_total,
     ratio_total,
 )
-from cellkit.estimates.calibration import CalibrationError, Reliability, calibration_error, reliability
+from cellkit.estimates.calibration import (
+    CalibrationError,
+    Reliability,
+    calibration_error,
+    reliability,
+    reliability_bins,
+)
 from cellkit.estimates.counts import (
     Rates,
     ShiftCheck,
@@ -117,6 +123,7 @@ __all__ = [
     "ratio",
     "ratio_total",
     "reliability",
+    "reliability_bins",
     "shift_index",
     "spread",
     "stratified_share",

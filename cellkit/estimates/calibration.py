@@ -60,6 +60,15 @@ def reliability(y: np.ndarray, p: np.ndarray, weight: np.ndarray, *, bins: int =
     return Reliability(mean, share, np.array([i.low for i in each]), np.array([i.high for i in each]), mass)
 
 
+def reliability_bins(p: np.ndarray, *, bins: int = 10) -> np.ndarray:
+    """Return the number of each answer's bin in `reliability`, shape (n,)."""
+    p = np.asarray(p, dtype="float64")
+    order, starts = _bins(p, np.ones(len(p)), bins)
+    number = np.empty(len(p), dtype=np.int64)
+    number[order] = np.searchsorted(starts, np.arange(len(p)), side="right") - 1
+    return number
+
+
 def calibration_error(
     y: np.ndarray, p: np.ndarray, weight: np.ndarray, *, bins: int = 10, seed: int = 0
 ) -> CalibrationError:

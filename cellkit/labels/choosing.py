@@ -1,9 +1,9 @@
-"""Which places stand behind a figure: a cell of the confusion matrix, a threshold, a part of a map."""
+"""Which places stand behind a figure: a cell of the confusion matrix, a bin, a threshold, a part of a map."""
 
 import numpy as np
 import pandas as pd
 
-from cellkit.estimates import weighted_metrics
+from cellkit.estimates import reliability_bins, weighted_metrics
 from cellkit.labels.points import queue_of
 from cellkit.labels.sampling import category_names
 from cellkit.measuring.assessment import Assessment, design_of
@@ -37,6 +37,35 @@ def places_of_cell(study: Study, assessment: Assessment, *, person: str, called:
     right, right_not, missed, wrong = category_names(assessment.classes)
     name = (right if called else missed) if person == positive else (wrong if called else right_not)
     return queue_of(study, chosen.assign(network=assessment.network), batch=name).assign(category=name)
+
+
+def places_of_bin(study: Study, assessment: Assessment, number: int, *, bins: int) -> pd.DataFrame:
+    """Return the audited places of one bin of a calibration plot as a queue, the highest `p` first.
+
+    Parameters
+    ----------
+    study : Study
+    assessment : Assessment
+        From `reassess.assess`.
+    number : int
+        Of the bin, counted from the lowest `p`.
+    bins : int
+        As the plot has.
+
+    Raises
+    ------
+    ValueError
+        If there is no such bin.
+    """
+    places = assessment.places
+    of = reliability_bins(places["p"].to_numpy(), bins=bins)
+    if number not in of:
+        raise ValueError(
+            f"A bin must be one of the plot's, 0 to {of.max(initial=0)}; got {number}. Choose one of them."
+        )
+    chosen = places[of == number].sort_values("p", ascending=False, kind="stable")
+    name = f"p {chosen['p'].min():.2f} to {chosen['p'].max():.2f}"
+    return queue_of(study, chosen.assign(network=assessment.network), batch=name)
 
 
 def at_threshold(assessment: Assessment, threshold: float) -> pd.DataFrame:

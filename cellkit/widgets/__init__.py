@@ -4,7 +4,7 @@ from cellkit.widgets.audit import AuditLabeller
 from cellkit.widgets.boxes import BoxLabeller
 from cellkit.widgets.categories import CategorySampler
 from cellkit.widgets.errors import ErrorGallery
-from cellkit.widgets.figures import ConfusionMatrix, EmbeddingMap, ThresholdExplorer
+from cellkit.widgets.figures import CalibrationPlot, ConfusionMatrix, EmbeddingMap, ThresholdExplorer
 from cellkit.widgets.gallery import Gallery
 from cellkit.widgets.monitor import TrainingMonitor
 from cellkit.widgets.regions import RegionSampler
@@ -13,6 +13,7 @@ from cellkit.widgets.slices import SliceBrowser
 __all__ = [
     "AuditLabeller",
     "BoxLabeller",
+    "CalibrationPlot",
     "CategorySampler",
     "ConfusionMatrix",
     "EmbeddingMap",

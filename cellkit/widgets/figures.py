@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from cellkit.annotate import embedding_map
-from cellkit.labels.choosing import at_threshold, inside_outline, places_of_cell
+from cellkit.estimates import reliability
+from cellkit.labels.choosing import at_threshold, inside_outline, places_of_bin, places_of_cell
 from cellkit.labels.points import queue_of
 from cellkit.measuring.assessment import Assessment
 from cellkit.study import Study
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 100
 NUMBERS = count(1)
 FROM_MAP = 200
+BINS = 8
+NEAR_POINT = 0.08  # of the axes' length
 
 
 def canvas_of(size: tuple[float, float]) -> tuple["Figure", Any]:
@@ -80,6 +83,52 @@ class ConfusionMatrix(Surface):
     def open_cell(self, *, person: str, called: bool) -> None:
         """Open the places of one cell of the matrix in the gallery below."""
         self.open_queue(places_of_cell(self.study, self.assessment, person=person, called=called))
+
+
+class CalibrationPlot(Surface):
+    """How often candidates of like `p` are cells; a click on a point opens its places in a gallery.
+
+    Parameters
+    ----------
+    study : Study
+    assessment : Assessment
+        From `reassess.assess`.
+    bins : int
+        Points of the plot.
+    who : str
+        In whose name answers are saved. They are not blind, as those of a `ConfusionMatrix`.
+    """
+
+    def __init__(self, study: Study, assessment: Assessment, *, bins: int = BINS, who: str = "me") -> None:
+        from cellkit.plots import plot_calibration
+
+        self.assessment, self.bins = assessment, bins
+        places = assessment.places
+        y, p, weight = (places[name].to_numpy() for name in ("cell", "p", "weight"))
+        self.points = reliability(y, p, weight, bins=bins)
+        self.figure, self.canvas = canvas_of((4.8, 3.8))
+        plot_calibration(assessment, bins=bins, ax=self.figure.add_subplot())
+        self.canvas.mpl_connect("button_release_event", self._clicked)
+        self.buttons = [
+            self._button(number, p) for number, p in enumerate(self.points.p)
+        ]  # for the keyboard, and where a figure cannot be clicked
+        row = ipywidgets.HBox(self.buttons, layout={"flex_flow": "row wrap"})
+        super().__init__(study, [self.canvas, row], who=who)
+
+    def _button(self, number: int, p: float) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=f"p near {p:.2f}", layout={"width": "auto"})
+        button.on_click(lambda _: self.open_bin(number))
+        return button
+
+    def _clicked(self, event: Any) -> None:
+        if event.inaxes is not None:
+            away = np.hypot(self.points.p - event.xdata, self.points.share - event.ydata)
+            if away.min() < NEAR_POINT:
+                self.open_bin(int(np.argmin(away)))
+
+    def open_bin(self, number: int) -> None:
+        """Open the places of a bin, counted from the lowest `p`, in the gallery below."""
+        self.open_queue(places_of_bin(self.study, self.assessment, number, bins=self.bins))
 
 
 class ThresholdExplorer(ipywidgets.VBox):

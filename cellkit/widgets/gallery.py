@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from cellkit import annotate
+from cellkit.labels.places import add_micrometres
+from cellkit.measuring.audits import REGION
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
 from cellkit.widgets.packed import pack_table, pack_words
@@ -33,7 +35,8 @@ class Gallery(LabelScreen):
     who : str
         In whose name answers are saved.
     group : str
-        What the candidates are grouped by at first: "none", "called", "image", "category" or "answer".
+        What the candidates are grouped by at first: "none", "answer", "called", "p", "region" (as
+        `review.name_parts` named it), "image" or "category".
     on_change : callable, optional
         Called without arguments when a person pauses after changes of the answers.
 
@@ -141,10 +144,17 @@ class Gallery(LabelScreen):
         )
 
     def rows(self) -> pd.DataFrame:
-        """Return what is shown of every row of the queue; "note" is a line of text."""
-        return self.queue[
-            [name for name in (BLIND if self.blind else [*SHOWN, "note"]) if name in self.queue]
-        ]
+        """Return what is shown of every row of the queue; "note" is a line of text, "region" a name."""
+        if self.blind:
+            return self.queue[BLIND]
+        table = self.queue[[name for name in (*SHOWN, "note") if name in self.queue]]
+        found = [self.study.candidates(str(name)) for name in self.queue["image"].unique()]
+        named = [part[[*PLACE_COLUMNS, REGION]] for part in found if REGION in part]
+        if not named:
+            return table
+        known = pd.concat(named).drop_duplicates(list(PLACE_COLUMNS))
+        both = self.queue[list(PLACE_COLUMNS)].merge(known, how="left", on=list(PLACE_COLUMNS))
+        return table.assign(region=both[REGION].to_numpy())
 
     def _crops(self, message: dict) -> None:
         rows, part = [int(row) for row in message["rows"][:AT_ONCE]], str(message["part"])
@@ -205,7 +215,7 @@ class Gallery(LabelScreen):
 
 
 def checked_queue(study: Study, queue: pd.DataFrame) -> pd.DataFrame:
-    """Return a queue with its rows numbered anew.
+    """Return a queue with its rows numbered anew, and with its places in µm.
 
     Raises
     ------
@@ -219,4 +229,5 @@ def checked_queue(study: Study, queue: pd.DataFrame) -> pd.DataFrame:
             f"A queue's places lie in images of its study, {', '.join(study.names)}; got {strange[0]!r}. "
             "Open the study that the queue was drawn from."
         )
-    return queue.reset_index(drop=True)
+    there = {"z_um", "y_um", "x_um"} <= {*queue.columns}
+    return queue.reset_index(drop=True) if there else add_micrometres(study, queue)

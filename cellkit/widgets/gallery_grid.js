@@ -128,6 +128,12 @@ function dressTile(tile, { row, answer, style, chosen, here }) {
   tile.setAttribute("aria-label", `candidate ${row + 1}, ${answer || "open"}`);
 }
 
+/** The fifth of the probabilities in which one lies. */
+function band(p) {
+  const fifth = Math.min(4, Math.floor(5 * p));
+  return p == null ? "not called" : `p ${(fifth / 5).toFixed(1)} to ${((fifth + 1) / 5).toFixed(1)}`;
+}
+
 const ORDERS = { "as drawn": null, "p, highest first": (row) => -row.p, "p, lowest first": (row) => row.p, "least sure first": (row) => Math.abs(row.p - 0.5) };
 
 /** The rows in the order and the groups that a person wants; both stay as they are while labels change. */
@@ -138,9 +144,10 @@ function groupRows({ rows, classes, styles }, answers, { order, group }) {
   const name = {
     none: () => "", image: (row) => rows[row].image, category: (row) => rows[row].category || "no category",
     called: (row) => (rows[row].p == null ? "not called" : `called ${classes[rows[row].called ? 0 : 1]}`),
-    answer: (row) => answers[row] || "open",
+    answer: (row) => answers[row] || "open", p: (row) => band(rows[row].p), region: (row) => rows[row].region || "no region",
   }[group];
-  const groups = new Map(group === "answer" ? ["", ...Object.keys(styles)].map((answer) => [answer || "open", []]) : []);
+  const named = { answer: ["open", ...Object.keys(styles)], p: [0.95, 0.75, 0.55, 0.35, 0.15].map(band) }[group] ?? [];
+  const groups = new Map(named.map((title) => [title, []]));
   for (const row of sorted) {
     if (!groups.has(name(row))) groups.set(name(row), []);
     groups.get(name(row)).push(row);
@@ -155,6 +162,6 @@ function orderChoices({ rows, blind, ordered }) {
   const many = (name) => new Set(rows.map((row) => row[name] ?? "")).size > 1;
   return {
     orders: called ? Object.keys(ORDERS) : ["as drawn"],
-    groups: ["none", "answer", called && "called", many("image") && "image", many("category") && "category"].filter(Boolean),
+    groups: ["none", "answer", called && "called", called && "p", many("region") && "region", many("image") && "image", many("category") && "category"].filter(Boolean),
   };
 }
