@@ -226,7 +226,7 @@ def say(told: list[dict], rows: list[dict], target: float | None, taught: int) -
     each = np.median(np.diff([0.0, *(row["seconds"] for row in epochs)])) if epochs else np.nan
     if best:
         print(
-            f"cellfinder, measured: best F1 {best['f1']:.3f} in epoch {best['epoch']} of {len(epochs)}, after "
+            f"cellfinder, measured: best F1 {best['f1']:.3f} in epoch {best['epoch']} of {len(epochs)} after "
             f"{best['seconds']:.0f} s; {each:.1f} s an epoch, {taught * 0.9 / each:.1f} cubes/s, "
             f"peak {told[-1].get('peak_gb', np.nan):.2f} GB"
         )
@@ -240,8 +240,8 @@ def say(told: list[dict], rows: list[dict], target: float | None, taught: int) -
         print(f"ratio, measured: {times:.1f} to the best F1 of cellfinder's first {len(epochs)} epochs")
         if len(epochs) < DEFAULT_EPOCHS:
             print(
-                f"ratio, reckoned: {all_of_it / last['reached']:.1f} (asked: 20), if {DEFAULT_EPOCHS} epochs, "
-                f"{all_of_it / 60:.0f} min at that speed, gave cellfinder no higher F1"
+                f"ratio, reckoned: {all_of_it / last['reached']:.1f} (asked: 20), if {DEFAULT_EPOCHS} epochs,"
+                f" {all_of_it / 60:.0f} min at that speed, gave cellfinder no higher F1"
             )
 
 

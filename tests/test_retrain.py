@@ -8,7 +8,7 @@ import pytest
 
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.card import NetworkCard
-from cellkit.networks.fit import FitSettings
+from cellkit.networks.fit import FitSettings, TrainingSet
 from cellkit.networks.store import load_network, save_network
 from cellkit.retrain import continue_training, history, retrain, retrain_head, set_threshold
 from cellkit.study import Study, create_study, open_study
@@ -370,3 +370,45 @@ def test_labels_that_people_contradict_count_by_the_newest_answer_and_it_is_said
     assert np.allclose(np.sort(disputed["x"]), np.sort(table["x"].iloc[10:16]))
     study.ledger("you").add(rows.iloc[10:11].assign(answer="cell"))
     assert gather(study, NetworkCard("x")).places["contradicted"].sum() == 5, "five of 120 are not said aloud"
+
+
+def test_a_training_set_of_another_geometry_is_refused_as_a_pool(study):
+    tell(study, numbers=range(10, 70))
+    card = NetworkCard("x")
+    cubes = np.zeros((4, 12, 24, 23, 3), np.float16)
+    pool = TrainingSet(cubes, np.arange(4) % 2, np.ones(4), np.arange(4))
+    message = (
+        "A pool's cubes must be those that x sees, (12, 24, 24, 3) voxels; a set has "
+        "(12, 24, 23, 3). Cut them with the network's geometry."
+    )
+    with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+        gather(study, card, [pool])
+    right = pool._replace(cubes=np.zeros((4, *card.shape), np.float16))
+    assert len(gather(study, card, [right]).pools) == 1, "control"
+
+
+def test_ten_labels_in_one_animal_make_a_head_and_say_how_little_they_hold_out(study):
+    tell(study, images=["a0"], numbers=[*range(5), *range(75, 80)])
+    network = retrain_head(study, base="base")
+    said = network.card.metrics["held-out labels"]
+    held_out = pd.read_csv(network.folder / "held-out.csv")
+    assert 1 <= len(held_out) < 9 and network.card.trained_on["held out"] == "blocks of space"
+    interval = said["recall"]
+    assert interval["high"] - interval["low"] > 0.4, "so few labels say next to nothing"
+    assert network.card.slope == 1, "the calibration that is there is kept"
+
+
+def test_ten_labels_in_one_place_are_too_few_places_to_hold_some_out(study):
+    at = study.candidates("a0").iloc[[0]]
+    um = at[["z", "y", "x"]].to_numpy() * VOXEL_UM
+    near = pd.DataFrame(um + 4.0 * np.arange(10)[:, None], columns=["z_um", "y_um", "x_um"]) % 60
+    told = near.assign(image="a0", frame=0, origin="random", batch="1", answer=["cell", "artefact"] * 5)
+    study.ledger("me").add(told)
+    message = (
+        "Training and validation need labels from two blocks of space at least; got 10 in one. "
+        "Label some farther away."
+    )
+    for train in (retrain, retrain_head):
+        with pytest.raises(ValueError, match=f"^{escape(message)}$"):
+            train(study, base="base")
+    assert study.networks() == ["base"]

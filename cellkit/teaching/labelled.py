@@ -164,6 +164,11 @@ def _pooled(
 ) -> TrainingSet:
     """Return what a pool teaches; cubes of a study are kept in the folder of the one that learns."""
     if isinstance(pool, TrainingSet):
+        if pool.cubes.shape[1:] != card.shape:
+            raise ValueError(
+                f"A pool's cubes must be those that {card.name} sees, {card.shape} voxels; a set has "
+                f"{pool.cubes.shape[1:]}. Cut them with the network's geometry."
+            )
         return pool
     task, images = (
         (pool.settings.task, image_files(pool)) if isinstance(pool, Study) else (pool.task, pool.images)
