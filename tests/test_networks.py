@@ -208,6 +208,26 @@ def test_what_is_killed_while_saving_leaves_no_network(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_leaves_no_network_and_says_so(tmp_path, monkeypatch):
+    volume = KINDS["volume"]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cellkit.networks.store.write_json", full)
+    message = (
+        f"The folder of networks must be writable; {tmp_path} is not: No space left on device. Free space or "
+        "ask for the right to write, then do the last step again: it was not saved."
+    )
+    with pytest.raises(OSError, match=f"^{escape(message)}$"):
+        save_network(volume.build(), volume.card(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert save_network(volume.build(), volume.card(), tmp_path).folder.is_dir(), (
+        "control: with room it is saved"
+    )
+
+
 def test_a_network_is_found_by_name_first_in_the_study_then_among_the_supplied_and_by_path(saved):
     assert load_network("net-1", saved.folder.parent).folder == saved.folder
     assert load_network(saved.folder).name == "net-1"
