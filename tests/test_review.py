@@ -159,8 +159,13 @@ def test_what_so_many_answers_will_tell_is_said_before_they_are_given(tmp_path):
     table = study.candidates()
     assert plan.sentence == (
         f"400 answers on about {table['p'].sum():,.0f} cells ({table['called'].sum():,} called) tell the "
-        f"count to ± {plan.half_width:.0%}; if p is far off, to ± {1.5 * plan.half_width:.0%}, and "
-        "extend_audit can add more."
+        f"count to ± {plan.half_width:.0%}; if p is far off, to 1.5 times as much, and extend_audit can add "
+        "more."
+    )
+    both = make_study(tmp_path / "both", animals=(("animal-1", "train"), ("animal-2", "judge")), n=2000)
+    assert re.search(
+        r" tell the count to ± \d+%, that of the animals that judge to ± \d+%; if p",
+        plan_audit(both, n=400).sentence,
     )
     assert plan_audit(study, n=1600).half_width < 0.6 * plan.half_width
     draw_audit(study, 400)

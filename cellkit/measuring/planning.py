@@ -68,7 +68,11 @@ def plan_audit(
     if n is not None:
         strata = make_strata(frame, n, shares=Shares(train_share, 0.0), side_um=cube_sides_um(study))
         told = expected_half_width(strata)
-        off = f"to ± {told:.0%}; if p is far off, to ± {ROOM * told:.0%}"
+        off = f"to ± {told:.0%}"
+        if set(frame["role"]) == {"judge", "train"}:
+            judging = expected_half_width(strata[strata["role"] == "judge"])
+            off += f", that of the animals that judge to ± {judging:.0%}"
+        off += f"; if p is far off, to {ROOM:g} times as much"
         return Plan(n, told, f"{n:,} answers on {cells} tell the count {off}, and extend_audit can add more.")
     n, reached = _places_for(study, frame, half_width, train_share)
     wish = f"For ± {half_width:.0%}"
