@@ -358,6 +358,18 @@ def test_labels_of_another_sitting_arrive_with_the_next_refresh(browser, study):
     assert (browser.heard[-1][0]["rows"], browser.heard[-1][0]["codes"]) == ([3], [1])
 
 
+def test_what_else_changed_is_looked_up_when_the_person_pauses(browser, study):
+    row = study.candidates("animal-1").iloc[[3]].assign(origin="category", batch="b")
+    annotate.answer(open_study(study.folder), row, "artefact", "bob")
+    changed = browser.say("label", index=7, answer="cell")
+    assert (changed["rows"], changed["codes"], changed["revision"]) == ([7], [1], 1)
+    settled = browser.say("settled")
+    assert (settled["rows"], settled["codes"], settled["said"]) == ([3], [2], ""), (
+        "and 7 stays as it was said"
+    )
+    assert browser.say("settled")["rows"] == [], "control"
+
+
 def test_candidates_chosen_in_the_picture_are_opened_in_the_gallery_below(study):
     browser = SliceBrowser(study, "animal-1", who="ann")
     pane = Listener(browser.pane)

@@ -13,6 +13,7 @@ function cropShelf(model, onarrival) {
   const shelf = {
     crop: [1, 1, 1],
     limits,
+    has: (row, part) => pixels.has(keyOf(row, part)),
     refresh: () => (tables = limits.map(({ low, high }) => greys(low, high))),
 
     /** Begin anew: a message that was under way when the kernel went will not be answered. */

@@ -1,4 +1,4 @@
-const SOON = 4; // next open ones whose side planes are there before they are looked at
+const [SOON, FEW] = [8, 3]; // next open ones whose side planes are fetched ahead; fewer left than that: fetch again
 const LATE_MS = 3000;
 const SETTLED_MS = 300;
 
@@ -279,7 +279,7 @@ function render({ model, el, signal }) {
     const near = grid.nearest();
     const soon = [cursor];
     while (soon.length <= SOON) soon.push(nextOpen(soon.at(-1)));
-    const sides = (rows) => (data.flat ? [] : [["sides", rows]]);
+    const sides = (rows) => (data.flat || soon.slice(0, FEW).every((row) => shelf.has(row, "sides")) ? [] : [["sides", rows]]);
     shelf.ask([[front(), [cursor, ...near.slice(0, CHUNK - 1)]], ...sides([cursor]), [front(), near], [front(), soon], ...sides(soon)]);
   }
 

@@ -15,7 +15,7 @@ from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_en
 from cellkit.widgets.slabs import SlabReader, Wish
 
 FROM_REGION = 40
-NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box", "go"}
+NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box", "go", "settled"}
 TOOLS = ("look", "missed", "rectangle", "outline")
 
 
@@ -78,6 +78,7 @@ class SlicePane(LabelScreen):
             "region": self._region,
             "gallery": self._gallery,
             "remap": self.remap,
+            "settled": lambda _: self.refresh(),
             "undo": lambda _: self._step(annotate.undo, "Undone"),
             "redo": lambda _: self._step(annotate.redo, "Redone"),
         }
@@ -166,16 +167,20 @@ class SlicePane(LabelScreen):
         """Show the labels of the image as they are now: only points that changed are sent."""
         change = what_changed(self.points, self._points_now())
         self.points = change.points
+        self._tell(change.rows.tolist(), change.added, said)
+
+    def _tell(self, rows: list[int], added: int, said: str) -> None:
+        """Send the answers of these points, and the points that came last."""
+        answers = self.points["answer"].iloc[rows]
         message = {
             "op": "changed",
-            "rows": change.rows.tolist(),
-            "codes": [self._answers.index(answer) for answer in self.points["answer"].iloc[change.rows]],
-            "n": change.added,
+            "rows": rows,
+            "codes": [self._answers.index(answer) for answer in answers],
+            "n": added,
             "said": said,
             "revision": self.revision,
         }
-        message |= self.beside(whole=False)
-        self.send(message, self._packed(self.points.tail(change.added)))
+        self.send(message | self.beside(whole=False), self._packed(self.points.tail(added)))
 
     def _row(self, index: int) -> pd.DataFrame:
         return queue_of(self.study, self.points.iloc[[index]], batch=self.batch)
@@ -189,9 +194,16 @@ class SlicePane(LabelScreen):
             )
         if answer:
             annotate.answer(self.study, row, answer, self.who)
+            self._answered(int(message["index"]), answer)
         else:
             annotate.clear(self.study, row, self.who)
-        self._changed(f"Answered {answer}" if answer else "Cleared")
+            self._changed("Cleared")
+
+    def _answered(self, index: int, answer: str) -> None:
+        """Say that a point was answered; what else changed by it is looked up when the person pauses."""
+        self.revision += 1
+        self.points.iat[index, self.points.columns.get_loc("answer")] = answer
+        self._tell([index], 0, f"Answered {answer}")
 
     def _missed(self, message: dict) -> None:
         where = tuple(float(message[axis]) for axis in "zyx")

@@ -55,6 +55,7 @@ class QueuePane(SlicePane):
                 "image: `SliceBrowser(study, image)`."
             )
         self.review = annotate.open_review(study, self.queue)
+        self._at = [-1] * len(self.queue)  # the point of each row, as far as it is shown
         self.blind = bool((self.queue["origin"] == "audit").any())
         image, frame = self._place(self.review.cursor)
         super().__init__(study, image, who=who, frame=frame, tool=tool, on_sample=on_sample)
@@ -107,6 +108,7 @@ class QueuePane(SlicePane):
         here = (self.queue["image"] == self.name) & (self.queue["frame"] == self.frame)
         places = zip(_places(self.queue), here, strict=True)
         points = [known.get(place, -1) if shown else -1 for place, shown in places]
+        self._at = points
         _, frame = self._place(self.review.cursor)
         return {"queue": {"told": told, "points": points, "at": self.review.cursor, "frame": frame}}
 
@@ -139,12 +141,14 @@ class QueuePane(SlicePane):
             if self.blind:
                 note_passed(self.study, self.queue, self.review.answers, [row], who=self.who, name=self.batch)
             annotate.answer(self.study, place, answer, self.who)
+            self.review = review
         else:
             annotate.clear(self.study, place, self.who)
-        self.review = review
-        if not answer:
             self._look_up()
-        self._changed(f"Answered {answer}" if answer else "Cleared")
+        if answer and self._at[row] >= 0:
+            self._answered(self._at[row], answer)
+        else:
+            self._changed(f"Answered {answer}" if answer else "Cleared")
         return None
 
     def _step(self, step: Callable, said: str) -> None:

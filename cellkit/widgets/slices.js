@@ -1,3 +1,4 @@
+const SETTLED_MS = 300; // of a pause, after which Python looks up what else an answer changed
 const ABOUT_LABELS = new Set(["label", "missed", "undo", "redo", "region"]); // each gets one reply
 
 function render({ model, el, signal }) {
@@ -27,6 +28,7 @@ function render({ model, el, signal }) {
   let stopKeys = null;
   let stopPanes = null;
   let due = 0;
+  let settled = 0;
   const cam = camera();
   const points = pointShelf();
   const queue = queueShelf();
@@ -44,6 +46,8 @@ function render({ model, el, signal }) {
       else points.change(message, buffers);
       if (message.queue) queue.take(message.queue);
       if (message.said) now.pending = Math.max(0, now.pending - 1);
+      clearTimeout(settled);
+      if (message.said && !now.data.box) settled = setTimeout(() => post(model, { op: "settled" }), SETTLED_MS);
       if (root.dataset.unsaved !== "1") { now.saved = now.pending ? "saving" : "saved"; fail(""); }
       if (whole) filters.replaceChildren(...(now.data.box ? [] : [filterBox(now.data, points, sift)]));
       Object.assign(root.dataset, { rev: message.revision, sent: message.n });
@@ -188,7 +192,7 @@ function render({ model, el, signal }) {
   root.addEventListener("ck-told", () => { if (root.dataset.unsaved !== "1" && now.saved === "failed") { now.saved = "saved"; describe(); } }, { signal });
   model.on("msg:custom", receive);
   model.send({ op: "ready" });
-  return () => { sizes.disconnect(); stopPanes?.abort(); stopKeys?.abort(); cancelAnimationFrame(due); model.off("msg:custom", receive); };
+  return () => { clearTimeout(settled); sizes.disconnect(); stopPanes?.abort(); stopKeys?.abort(); cancelAnimationFrame(due); model.off("msg:custom", receive); };
 }
 
 export default { render };
