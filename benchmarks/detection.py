@@ -3,8 +3,8 @@
     python benchmarks/detection.py --real DIR [--peer PYTHON] [--repeats 5] [--only quality,speed]
 
 `--real` is the folder that holds `cfos/` and `two_channel_brain/`, `--peer` the Python of an environment
-with cellfinder 1.10.1; without it only cellkit is timed. `--only` names some of quality, slices, speed, start
-and memory. Slices are synthetic, of three densities, with seeds on which nothing was chosen. Speed is
+with cellfinder 1.10.1; without it only cellkit is timed. `--only` names quality, slices, speed, greys,
+start and memory. Slices are synthetic, of three densities, with seeds on which nothing was chosen. Speed is
 measured on `two_channel_brain` repeated to 150 planes, in a process that has run before; the start in fresh
 processes on its 30 planes; memory is the peak of a fresh process above what it holds after importing cellkit.
 """
@@ -137,6 +137,26 @@ def speed(path: Path, peer: Path | None, repeats: int) -> None:
         print(f"cellfinder {statistics.median(theirs):.1f}; cellkit is {ratio:.1f} times as fast")
 
 
+def greys(path: Path, repeats: int) -> None:
+    """Print how much longer the same 30 planes take with fewer grey values."""
+    planes = tifffile.imread(path)
+    low, high = np.percentile(planes, [1, 99.8])
+    share = np.clip((planes - low) / (high - low), 0, 1)
+    shown = {"16 bits": planes}
+    for levels in (256, 16, 2):
+        shown[f"{levels} values"] = np.round(share * (levels - 1)).astype(np.uint8)
+    images = {name: open_image(each, voxel_um=BRAIN_UM, name="brain") for name, each in shown.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in images}
+    for _ in range(repeats + 1):  # the first run is left out
+        for name, image in images.items():
+            begin = time.perf_counter()
+            find_candidates(image, diameter_um=BRAIN_DIAMETER_UM)
+            seconds[name].append(time.perf_counter() - begin)
+    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    said = [f"{name} {median / medians['16 bits']:.2f}" for name, median in medians.items()]
+    print(f"grey values, 30 planes, 16 bits {medians['16 bits']:.2f} s; times as long: {', '.join(said)}")
+
+
 def start(path: Path, peer: Path | None, repeats: int) -> None:
     """Print the seconds of whole processes, from the command to the file."""
     with tempfile.TemporaryDirectory() as work:
@@ -201,13 +221,14 @@ def main() -> None:
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--peer", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default="quality,slices,speed,start,memory")
+    parser.add_argument("--only", default="quality,slices,speed,greys,start,memory")
     options = parser.parse_args()
     brain = options.real / "two_channel_brain" / "signal.tif"
     parts = {
         "quality": lambda: quality(options.real),
         "slices": slices,
         "speed": lambda: speed(brain, options.peer, options.repeats),
+        "greys": lambda: greys(brain, options.repeats),
         "start": lambda: start(brain, options.peer, options.repeats),
         "memory": lambda: memory(brain),
     }
