@@ -70,13 +70,14 @@ function render({ model, el, signal }) {
     const best = bestOf(rows);
     const each = rows.reduce((sum, row) => sum + (row.seconds || 0), 0) / rows.length;
     const left = epochs > rows.length ? `, at most ${time(each * (epochs - rows.length))} left` : "";
-    const found = `best epoch ${best.epoch}` + (Number.isFinite(best.val_f1) ? `, F1 ${best.val_f1.toFixed(2)} on held-out labels` : "");
+    const found = (best.epoch ? `best epoch ${best.epoch}` : "best so far: the last layer alone, before epoch 1") + (Number.isFinite(best.val_f1) ? `, F1 ${best.val_f1.toFixed(2)} on held-out labels` : "");
     if (state === "running") return `Epoch ${rows.length}${epochs ? ` of ${epochs}` : ""}, ${time(each)} each${left}; ${found}`;
     return { stopping: "Stopping; ", done: `Done after ${rows.length} epochs${name ? `: ${name}` : ""}; `, failed: "Failed; " }[state] + found;
   }
 
   const leastOf = (rows) => rows.reduce((a, b) => (b.val_loss < a.val_loss ? b : a), rows[0] ?? null);
-  const bestOf = (rows) => rows.filter((row) => row.kept).at(-1) ?? leastOf(rows);
+  const START = { epoch: 0 };
+  const bestOf = (rows) => rows.filter((row) => row.kept).at(-1) ?? (rows[0]?.kept === 0 ? START : leastOf(rows));
 
   function receive(message) {
     if (message.op === "error") return fail(message.text);

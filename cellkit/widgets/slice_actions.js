@@ -192,7 +192,8 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
   /** How far a point lies from the planes of a picture, in cell radii: 0 inside, beyond 1 not to be seen. */
   function away(pane, i, [first, stop]) {
     const at = points.zyx[3 * i + pane.along];
-    return (Math.max(first - at, at - (stop - 1), 0) * sizeOf(pane.along)) / (now.data.diameter_um / 2);
+    const beyond = Math.max(first - 0.5 - at, at - (stop - 0.5), 0); // a plane is as thick as its voxels
+    return (beyond * sizeOf(pane.along)) / (now.data.diameter_um / 2);
   }
 
   function inView(pane = now.panes[0]) {

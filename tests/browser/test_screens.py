@@ -250,6 +250,17 @@ def test_filters_hide_points_and_a_label_sends_only_what_changed(run, study):
     page.keyboard.press("c")
     expect(browser).to_have_attribute("data-labelled", "2")
     expect(browser).to_have_attribute("data-sent", "0")
+    expect(gallery).to_have_attribute("data-rev", "1")
+    browser.locator(".ck-select").select_option("all")
+    browser.locator('input[aria-label="least p"]').fill("0")
+    expect(browser).to_have_attribute("data-visible", "200")
+    browser.evaluate("node => node.scrollIntoView()")
+    box = browser.locator(".ck-pane").bounding_box()
+    scale = min(box["width"], box["height"]) / 1200  # the whole plane of 120 x 120 voxels of 10 µm
+    y, x = ((table.iloc[row][["y", "x"]].astype(float) + 0.5) * 10 - 600) * scale
+    page.mouse.dblclick(box["x"] + box["width"] / 2 + x, box["y"] + box["height"] / 2 + y)
+    expect(browser).to_have_attribute("data-selected", str(row))
+    expect(page.locator(".ck-gallery").first).to_have_attribute("data-rev", "0")
 
 
 def test_an_outline_of_clicked_corners_opens_a_sample_of_what_lies_inside(run, study):
