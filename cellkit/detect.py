@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from cellkit.finding.crowding import crowding
 from cellkit.finding.grids import working_grid
 from cellkit.finding.ranking import image_noise, strongest
 from cellkit.finding.sweep import Sweep, block_shape, sweep
@@ -246,7 +247,8 @@ def call_candidates(
     image : Image
         From `images.open_image`.
     places : DataFrame
-        `z, y, x` in voxels, `frame` for a time lapse; other columns are kept.
+        `z, y, x` in voxels, `frame` for a time lapse; other columns are kept. With `score` a network that
+        heeds how crowded it is around a place is told so.
     network : str or path
         A supplied network, or a network's folder.
     diameter_um : float
@@ -274,9 +276,12 @@ def call_candidates(
     roles = [role for role in image.roles if role != "none"]
     intensities = {role: measure_intensities(image, role) for role in roles}
     framed = checked if "frame" in checked else checked.assign(frame=0)
+    around = crowding(
+        framed, framed, voxel_um=image.voxel_um, shape=image.shape[2:], diameter_um=diameter_um
+    )  # fmt: skip
     with _bar(len(framed), image.name, progress) as bar:
         p = predict(
-            loaded, image, framed, intensities=intensities, diameter_um=diameter_um,
+            loaded, image, framed.assign(crowding=around), intensities=intensities, diameter_um=diameter_um,
             progress=lambda done, _: bar.update(done - bar.n),
         )  # fmt: skip
     return _called(checked, p, loaded)

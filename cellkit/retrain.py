@@ -14,12 +14,11 @@ from cellkit.networks.card import NetworkCard
 from cellkit.networks.checkpoint import discard
 from cellkit.networks.engines import compile_engine
 from cellkit.networks.fit import FitSettings, Watch, fit
-from cellkit.networks.heads import fit_head, replace_head
+from cellkit.networks.heads import logits_of, replace_head
 from cellkit.networks.store import HISTORY, Network, load_network
-from cellkit.networks.stream import pool_sets
 from cellkit.study import Study, fingerprint
 from cellkit.teaching.appraisal import appraise, describe, save_taught, set_threshold
-from cellkit.teaching.embedding_store import embeddings_at
+from cellkit.teaching.heads import looks, taught_head, with_taught_head
 from cellkit.teaching.held_out import compare_held_out
 from cellkit.teaching.labelled import Labelled, Source, WeightOf, gather
 
@@ -75,22 +74,17 @@ def retrain_head(
         return load_network(name, study.folder / "networks")
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card, pools, weight_of=weight_of)
-    own = np.isin(labelled.places["side"], ["train"])
-    every = pool_sets([labelled.all_own, *labelled.pools])
-    looks = [embeddings_at(study, parent, labelled.places)]
-    looks += [parent.scores(pool.cubes).embeddings for pool in labelled.pools]
-    embeddings, seed = np.concatenate(looks), study.settings.seed
-    taught = np.append(own, np.ones(len(every.targets) - len(own), bool))
-    judge, head = (
-        fit_head(embeddings[rows], *(column[rows] for column in every[1:4]), seed=seed)
-        for rows in (taught, np.ones(len(taught), bool))
-    )
+    embeddings = looks(study, parent, labelled)
+    judge, head = (taught_head(study, parent, labelled, embeddings, every=every) for every in (False, True))
     held_out = np.flatnonzero(labelled.places["side"] == "validation")
-    logits = embeddings[held_out] @ judge.kernel + judge.bias
+    logits = logits_of(embeddings[held_out], (judge.kernel, judge.bias))
+    crowding = parent.card.crowding * head.kept
     card = replace(
-        describe(study, parent, labelled, name), settings={"kind": "head", "strength": head.strength}
-    )
-    card, held_out_p = appraise(card, labelled, logits, shown=None)
+        describe(study, parent, labelled, name), crowding=crowding,
+        settings={"kind": "head", "strength": head.strength},
+    )  # fmt: skip
+    margins = judge.kept * labelled.on("validation").known
+    card, held_out_p = appraise(card, labelled, logits + margins, shown=None)
     return save_taught(study, replace_head(parent.model, head), card, held_out=held_out_p)
 
 
@@ -105,6 +99,9 @@ def retrain(
     **watch: Unpack[Watch],
 ) -> Network:
     """Teach all layers of a network all labels that may train: minutes; interrupted, it keeps the best epoch.
+
+    The last layer is taught alone first, as by `retrain_head`; if no epoch of all layers is better than that
+    on the labels held out, it stays so.
 
     Killed at any moment, even by the machine, and called again, it goes on from the last epoch and ends with
     the very network that it would have made: checkpoints lie in the network's folder until it is saved.
@@ -139,6 +136,10 @@ def retrain(
         As `gather`.
     RuntimeError
         If the loss is no longer finite, or training was stopped before one epoch was over.
+
+    References
+    ----------
+    Kumar et al. 2022, arXiv 2202.10054: the last layer first keeps what carries over to other images.
     """
     name = name or _next_name(study, "net", base, is_new=bool(pools) or weight_of is not None)
     if name in study.networks():
@@ -146,7 +147,8 @@ def retrain(
     settings = settings or replace(FINE_TUNING, seed=study.settings.seed)
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card, pools, weight_of=weight_of)
-    return _train(study, name, parent, labelled, settings, **watch)
+    start, labelled = with_taught_head(study, parent, labelled, shown=settings.balance)
+    return _train(study, name, start, labelled, settings, **watch)
 
 
 def continue_training(
@@ -205,17 +207,18 @@ def _train(
     """Teach, appraise and save; checkpoints lie in the network's folder meanwhile."""
     checkpoint = study.network_folder(name) / "checkpoint"
     model, held_out = parent.model, labelled.on("validation")
+    was = pd.DataFrame() if earlier is None else earlier
     rows: list[dict[str, Any]] = []
     on_epoch = watch.get("on_epoch") or (lambda row: None)
     watch["on_epoch"] = lambda row: (rows.append(row), on_epoch(row))
     try:
         taught = fit(
             model, labelled.teaching, held_out,
-            settings=settings, earlier=earlier, checkpoint=checkpoint, **watch,
+            settings=settings, earlier=was, checkpoint=checkpoint, **watch,
         )  # fmt: skip
     except KeyboardInterrupt:
         taught = pd.DataFrame(rows)
-    if len(taught) == (0 if earlier is None else len(earlier)):
+    if len(taught) == len(was):
         raise RuntimeError(
             "A network is kept from the first epoch on; training was stopped before one was over. "
             "Start it again."
@@ -223,7 +226,7 @@ def _train(
     card = replace(
         describe(study, parent, labelled, name), settings={"kind": "all layers"} | asdict(settings)
     )
-    logits = compile_engine(model)(held_out.cubes).logits
+    logits = compile_engine(model)(held_out.cubes).logits + held_out.known
     card, held_out_p = appraise(card, labelled, logits, shown=settings.balance)
     network = save_taught(study, model, card, history=taught, held_out=held_out_p)
     discard(checkpoint)

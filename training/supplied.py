@@ -40,12 +40,15 @@ from cellkit.networks import (
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.backend import load_keras
 from cellkit.networks.engines import compile_engine
+from cellkit.networks.predict import calibrated
 
 VARIED = AugmentSettings(zoom=0.15, background_dropout=0.15)
 SETTINGS = FitSettings(epochs=4, batch=64, learning_rate=2e-3, weight_decay=1e-3, augment=VARIED)
 TOLD_BY = {"cfos": 0.4, "microglia": 0.4, "synthetic": 0.2}  # synthetic volumes are of the kind that taught
 TRUST = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FOLDS = (("753", "1874"), ("969", "4923"), ("1147", "6506", "7466"))
+FOLD_RECIPE = Recipe(volumes=(120, 20, 0), cuts=(("cfos", 1), ("microglia", 4)))
+FOLD_EPOCHS = 2
 LICENCES = {
     "cfos": "erturklab/delivr_cfos, training_data/cFos, MIT",
     "microglia": "erturklab/delivr_cfos, training_data/microglia, MIT",
@@ -55,12 +58,14 @@ LICENCES = {
 class Weighing(NamedTuple):
     """How the last layer weighs its evidence, and the threshold on the probability that comes of it.
 
-    `trust` and `constants` with one channel and with two; `stands_out` for signal and background.
+    `trust` and `constants` with one channel and with two; `stands_out` for signal and background; `crowding`
+    for the neighbourhood.
     """
 
     trust: tuple[float, float]
     stands_out: tuple[float, float]
     constants: tuple[float, float]
+    crowding: float
     threshold: float
 
 
@@ -116,10 +121,11 @@ def _trained_on(plan: Plan, training: Part) -> dict[str, Any]:
 
 
 def evidence(network: Network, part: Part) -> np.ndarray:
-    """Return (n, 4): what was learnt, how far signal and background stand out, whether there are two."""
+    """Return (n, 5): what was learnt, how far signal and background stand out, if there are two, crowding."""
     embeddings = compile_engine(network.model)(part.cubes).embeddings
     kernel, bias = network.model.layers[-1].get_weights()
-    return np.column_stack([embeddings[:, :-3] @ kernel[:-3, 0] + bias[0], embeddings[:, -3:]])
+    learnt = embeddings[:, :-3] @ kernel[:-3, 0] + bias[0]
+    return np.column_stack([learnt, embeddings[:, -3:], part.crowding])
 
 
 def weigh(parts: list[tuple[np.ndarray, Part]]) -> Weighing:
@@ -142,14 +148,15 @@ def weigh(parts: list[tuple[np.ndarray, Part]]) -> Weighing:
 def _weighed(
     seen: np.ndarray, targets: np.ndarray, weights: np.ndarray, trust: float
 ) -> tuple[Weighing, np.ndarray]:
-    learnt, signal, background, two = seen.T
-    weighed = np.column_stack([signal + trust * learnt * (two == 0), background, two, learnt * two])
+    learnt, signal, background, two, around = seen.T
+    weighed = np.column_stack([signal + trust * learnt * (two == 0), background, two, learnt * two, around])
     fitted = LogisticRegression(C=100.0, max_iter=1000).fit(weighed, targets, sample_weight=weights)
     p = fitted.predict_proba(weighed)[:, 1]
-    scale, behind, pair, learnt_pair = (float(c) for c in fitted.coef_[0])
+    scale, behind, pair, learnt_pair, crowded = (float(c) for c in fitted.coef_[0])
     constant = float(fitted.intercept_[0])
     threshold = choose_threshold(p, targets, weights)
-    return Weighing((scale * trust, learnt_pair), (scale, behind), (constant, constant + pair), threshold), p
+    trusts, constants = (scale * trust, learnt_pair), (constant, constant + pair)
+    return Weighing(trusts, (scale, behind), constants, crowded, threshold), p
 
 
 def _reached(called: np.ndarray, joint: Part, kinds: np.ndarray, which: np.ndarray) -> float:
@@ -172,7 +179,8 @@ def reweighed(network: Network, weighing: Weighing, folder: Path) -> Network:
     kernel[-3:, 0] = [*weighing.stands_out, two - one + (paired - alone) * bias]
     model.layers[-1].set_weights([kernel, np.array([one + alone * bias])])
     card = replace(
-        network.card, slope=1.0, offset=0.0, threshold=weighing.threshold, versions={}, sha256="", made_at="",
+        network.card, slope=1.0, offset=0.0, crowding=weighing.crowding, threshold=weighing.threshold,
+        versions={}, sha256="", made_at="",
         settings=network.card.settings | {"last layer": weighing._asdict()},
     )  # fmt: skip
     history = pd.read_csv(network.folder / "history.csv")
@@ -182,8 +190,8 @@ def reweighed(network: Network, weighing: Weighing, folder: Path) -> Network:
 
 def judge(network: Network, test: Part, true: dict[str, int]) -> pd.DataFrame:
     """Return one row a volume: hits, calls, cells and the best threshold on brightness."""
-    logits = compile_engine(network.model)(test.cubes).logits
-    called = expit(network.card.slope * logits + network.card.offset) >= network.card.threshold
+    p = calibrated(network, compile_engine(network.model)(test.cubes).logits, test.crowding)
+    called = p >= network.card.threshold
     return by_volume(called, test.targets, test.groups, test.scores, true).assign(
         two=[bool(test.cubes[test.groups == v][0, 0, 0, 0, 2]) for v in np.unique(test.groups)]
     )
@@ -247,11 +255,12 @@ def weighed(plan: Plan, network: Network, finished: Path) -> tuple[Network, dict
     Each fold's last layer is fitted on the volumes that the other folds left out, and judged on its own; the
     one that ships has its fitted on all of them.
     """
-    synthetic = gather("validation", replace(plan.recipe, cuts=()), plan.cache, None)
+    synthetic = gather("validation", replace(FOLD_RECIPE, cuts=()), plan.cache, None)
     folds, tests = [], []
     for number, left_out in enumerate(FOLDS):
-        recipe = replace(plan.recipe, volumes=(*plan.recipe.volumes[:2], 0), left_out=left_out)
-        folds.append(train(plan._replace(recipe=recipe), f"fold-{number}"))
+        recipe = replace(FOLD_RECIPE, left_out=left_out)
+        settings = replace(plan.settings, epochs=FOLD_EPOCHS)
+        folds.append(train(plan._replace(recipe=recipe, settings=settings), f"fold-{number}"))
         test = gather("test", recipe, plan.cache, plan.real)
         tests.append((evidence(folds[-1], test), test))
     known, counts = (evidence(folds[0], synthetic), synthetic), []

@@ -193,7 +193,7 @@ def _to_plateaus(
             voxels = plateau.sum(axis=1)[:, None]
             middle = (plateau.astype(np.float32) @ offset.astype(np.float32)).astype(np.float64) / voxels
             shift[some] = np.where(voxels >= PLATEAU_VOXELS, middle, shift[some])
-            cut_off.append(plateau[:, border].any(axis=1))
+            cut_off.append(np.asarray(plateau[:, border].any(axis=1)))
         left = left[np.concatenate(cut_off)]
     return shift
 

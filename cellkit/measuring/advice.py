@@ -18,6 +18,7 @@ from cellkit.estimates import (
     forecast_error,
 )
 from cellkit.estimates import advise as advise_from
+from cellkit.folder.neighbourhoods import with_crowding
 from cellkit.measuring.assessment import answered_design
 from cellkit.measuring.audits import call_places, find_network, measured, newest_network, read_audit
 from cellkit.measuring.counting import counts
@@ -165,7 +166,7 @@ def _measures(study: Study, image: str, network: str) -> dict[str, np.ndarray]:
     some = some.sort_values(["frame", "z", "y", "x"]).reset_index(drop=True)
     intensities, few = study.intensities(image), some.iloc[:: -(-len(some) // READ)]
     p, embedding = embed(
-        find_network(study, network), study.image(image), some,
+        find_network(study, network), study.image(image), with_crowding(study, some),
         intensities=intensities, diameter_um=study.settings.diameter_um,
     )  # fmt: skip
     return {

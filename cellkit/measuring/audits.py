@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cellkit.folder.disk import fingerprint
+from cellkit.folder.neighbourhoods import with_crowding
 from cellkit.ledger import current_labels
 from cellkit.match import match_points
 from cellkit.networks.predict import predict
@@ -196,7 +197,7 @@ def _predict_rest(study: Study, called: pd.DataFrame, name: str) -> pd.DataFrame
             rest = rows[np.isnan(p[rows])]
             if len(rest):
                 p[rest] = predict(
-                    network, study.image(str(image)), called.iloc[rest],
+                    network, study.image(str(image)), with_crowding(study, called.iloc[rest]),
                     intensities=study.intensities(str(image)), diameter_um=study.settings.diameter_um,
                 )  # fmt: skip
                 is_called[rest] = p[rest] >= network.card.threshold

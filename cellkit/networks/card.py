@@ -39,7 +39,9 @@ class NetworkCard:
     threshold : float
         From this calibrated probability on, a candidate is called the positive class.
     slope, offset : float
-        Calibration: p = sigmoid(slope * logit + offset).
+        Calibration: p = sigmoid(slope * (logit + crowding * around) + offset).
+    crowding : float
+        How much the neighbourhood counts; `around` is what `finding.crowding` says of a place. 0: not at all.
     trained_on : dict
         Sources, and how many labels of which animals.
     settings : dict
@@ -67,6 +69,7 @@ class NetworkCard:
     threshold: float = 0.5
     slope: float = 1.0
     offset: float = 0.0
+    crowding: float = 0.0
     trained_on: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

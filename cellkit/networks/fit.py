@@ -69,7 +69,8 @@ def fit(
         From different animals or blocks: `split_groups`.
     earlier : DataFrame, optional
         The history of a training that this one continues: its rows come first, and the weights that the
-        network has now stay in the race for the best epoch. The learning rate is that of `settings`.
+        network has now stay in the race for the best epoch; so they do, as epoch 0, with a history without a
+        row. The learning rate is that of `settings`.
     checkpoint : Path, optional
         A folder in which every epoch is kept. Killed at any moment and called again with the same, training
         goes on from there and ends with the same weights and history, bit for bit but for `seconds`. After
@@ -104,7 +105,7 @@ def fit(
     watched = draw_sample(training, WATCHED, settings.seed)
     course = _Course(_trainer(model, settings), training, watched, validation, settings, len(rows))
     state = checkpoint and load_state(checkpoint, made_from)
-    state = _put_back(course.trainer, state) if state else _begin(course, model, rows)
+    state = _put_back(course.trainer, state) if state else _begin(course, model, rows, earlier is not None)
     on_epoch = watch.get("on_epoch") or (lambda row: None)
     try:
         for row in state.rows:
@@ -152,18 +153,27 @@ def _trainer(model: Any, settings: FitSettings) -> Any:
     optimiser.build(trainer.trainable_variables)
     trainer.compile(
         optimizer=optimiser,
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        loss=_loss,
         jit_compile=False,  # XLA's 3D convolutions are ten times slower on CPUs than oneDNN's
     )
     return trainer
 
 
-def _begin(course: _Course, model: Any, rows: list[dict[str, float]]) -> State:
+def _loss(targets: Any, logits: Any) -> Any:
+    """Return the cross-entropy of each cube, shape (n,); `targets` (n, 2) are its class and its margin."""
+    from keras import ops
+
+    total = logits[:, 0] + targets[:, 1]
+    return ops.softplus(total) - targets[:, 0] * total
+
+
+def _begin(course: _Course, model: Any, rows: list[dict[str, float]], in_race: bool) -> State:
     """Return the state before the first epoch: what was taught before counts as its best."""
-    if not rows:
+    if not in_race:
         return State(rows, 0, [], [], model.get_weights(), [], [])
     _, losses = _evaluate(course.trainer, course.validation, course.settings, "")
-    return State(rows, kept_epoch(pd.DataFrame(rows)), [], [], model.get_weights(), [], [losses])
+    best = kept_epoch(pd.DataFrame(rows)) if rows else 0
+    return State(rows, best, [], [], model.get_weights(), [], [losses])
 
 
 def _put_back(trainer: Any, state: State) -> State:
@@ -238,12 +248,15 @@ def _evaluate(
 
     The labels' losses add up to the loss.
     """
-    logits = np.concatenate(
-        [
-            trainer.predict_on_batch(np.asarray(labelled.cubes[start : start + PART], dtype=np.float32))
-            for start in range(0, len(labelled.cubes), PART)
-        ]
-    )[:, 0].astype(np.float64)
+    logits = (
+        np.concatenate(
+            [
+                trainer.predict_on_batch(np.asarray(labelled.cubes[start : start + PART], dtype=np.float32))
+                for start in range(0, len(labelled.cubes), PART)
+            ]
+        )[:, 0].astype(np.float64)
+        + labelled.known
+    )
     true, weights = np.asarray(labelled.targets) == 1, np.asarray(labelled.weights, dtype=np.float64)
     shares = weights / np.sum(weights)
     if settings.balance is not None:

@@ -10,14 +10,16 @@ from cellkit.networks.architectures import EMBEDDING
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 FOLDS = 5
+EASE = 10.0  # so much weaker is the penalty on what the network said before
 
 
 class Head(NamedTuple):
-    """A last layer: logit = embedding @ kernel + bias."""
+    """A last layer: logit = embedding @ kernel + bias + kept * what the network said before."""
 
     kernel: np.ndarray
     bias: float
     strength: float
+    kept: float = 0.0
 
 
 def fit_head(
@@ -26,9 +28,12 @@ def fit_head(
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     *,
+    before: np.ndarray | None = None,
     seed: int = 0,
 ) -> Head:
     """Fit a regularised logistic regression; how strongly, grouped cross-validation decides.
+
+    With few labels it ends near what the network said `before`, for that is penalised a hundredth as much.
 
     Parameters
     ----------
@@ -40,11 +45,14 @@ def fit_head(
         Weight of each label.
     groups : ndarray, shape (n,), optional
         Animals or blocks: labels of one group are never on both sides of a fold. Each label alone by default.
+    before : ndarray, shape (n,), optional
+        Logits of the network whose head is replaced; without them it starts from nothing.
 
     Returns
     -------
     Head
-        `strength` is the inverse of the penalty, one of 0.0001 to 100.
+        `strength` is the inverse of the penalty, one of 0.0001 to 100; `kept` is by what the logits before
+        are multiplied, 0 without them.
 
     Raises
     ------
@@ -61,15 +69,19 @@ def fit_head(
         )
     weights = np.ones(len(targets)) if weights is None else np.asarray(weights, dtype=np.float64)
     groups = np.arange(len(targets)) if groups is None else np.asarray(groups)
-    centre = np.average(embeddings, axis=0, weights=weights)
-    spread = np.sqrt(np.average((embeddings - centre) ** 2, axis=0, weights=weights))
+    said = np.zeros(len(targets)) if before is None else np.asarray(before, dtype=np.float64)
+    seen = np.column_stack([embeddings, said])
+    centre = np.average(seen, axis=0, weights=weights)
+    spread = np.sqrt(np.average((seen - centre) ** 2, axis=0, weights=weights))
     spread[spread < 1e-6] = 1.0
-    scaled = (embeddings - centre) / spread
+    spread[-1] /= EASE
+    scaled = (seen - centre) / spread
     with threadpool_limits(1):  # on matrices this small threads wait for one another
         strength = _best_strength(scaled, targets, weights, groups, seed)
         fitted = LogisticRegression(C=strength, max_iter=2000).fit(scaled, targets, sample_weight=weights)
     kernel = fitted.coef_[0] / spread
-    return Head(kernel.astype(np.float32), float(fitted.intercept_[0] - kernel @ centre), strength)
+    bias, kept = float(fitted.intercept_[0] - kernel @ centre), float(kernel[-1])
+    return Head(kernel[:-1].astype(np.float32), bias, strength, kept)
 
 
 def _best_strength(
@@ -116,6 +128,13 @@ def fingerprint_body(model: Any) -> str:
     plan = json.loads(model.to_json())["config"]["layers"][:-1]
     weights = [fingerprint(values) for layer in model.layers[:-1] for values in layer.get_weights()]
     return fingerprint([plan, weights])
+
+
+def joined_head(head: Head, before: tuple[np.ndarray, float]) -> Head:
+    """Return a head as one last layer, with what it keeps of the one before (kernel and bias) in it."""
+    kernel, bias = before
+    together = head.kernel + head.kept * kernel
+    return head._replace(kernel=together.astype(np.float32), bias=head.bias + head.kept * bias)
 
 
 def replace_head(model: Any, head: Head) -> Any:

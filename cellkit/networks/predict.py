@@ -34,7 +34,8 @@ def predict(
     image : Image
         What the places lie in; read block by block.
     places : DataFrame
-        Columns `frame, z, y, x` in voxels. Beyond the answers memory does not grow with their number.
+        Columns `frame, z, y, x` in voxels, and `crowding` where it is known. Beyond the answers memory does
+        not grow with their number.
     intensities : dict of str to Intensities
         For each role of the image's channels.
     diameter_um : float
@@ -55,7 +56,7 @@ def predict(
     p = np.empty(len(places))
     how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
     for rows, scores in scored(network, image, places, **how):
-        p[rows] = calibrated(network, scores.logits)
+        p[rows] = calibrated(network, scores.logits, around_of(places)[rows])
     return p
 
 
@@ -76,13 +77,20 @@ def embed(
     p, embeddings = np.empty(len(places)), np.empty((len(places), length), np.float32)
     how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
     for rows, scores in scored(network, image, places, **how):
-        p[rows], embeddings[rows] = calibrated(network, scores.logits), scores.embeddings
+        p[rows] = calibrated(network, scores.logits, around_of(places)[rows])
+        embeddings[rows] = scores.embeddings
     return p, embeddings
 
 
-def calibrated(network: Network, logits: np.ndarray) -> np.ndarray:
-    """Return the probabilities (n,) that a network means by its logits."""
-    return expit(network.card.slope * logits.astype(np.float64) + network.card.offset)
+def around_of(places: pd.DataFrame) -> np.ndarray:
+    """Return the column "crowding" of places, what `finding.crowding` says of each; 0 where it is unknown."""
+    return places["crowding"].to_numpy(np.float64) if "crowding" in places else np.zeros(len(places))
+
+
+def calibrated(network: Network, logits: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Return the probabilities (n,) that a network means by its logits in these neighbourhoods."""
+    card = network.card
+    return expit(card.slope * (logits.astype(np.float64) + card.crowding * around) + card.offset)
 
 
 def scored(

@@ -19,7 +19,8 @@ class TrainingSet(NamedTuple):
 
     `cubes` (n, z, y, x, channel), float16 or float32, in memory or mapped; `targets` (n,) 1 for the positive
     class and 0 for the other; `weights` (n,) how much each counts; `groups` (n,) animal or block of each;
-    `sources` (n,), where labels are pooled, the study or bundle that each comes from.
+    `sources` (n,), where labels are pooled, the study or bundle that each comes from; `margins` (n,), what is
+    added to the network's logits: log odds of the positive class that are known before a cube is seen.
     """
 
     cubes: np.ndarray | CubePool
@@ -27,11 +28,17 @@ class TrainingSet(NamedTuple):
     weights: np.ndarray
     groups: np.ndarray
     sources: np.ndarray | None = None
+    margins: np.ndarray | None = None
+
+    @property
+    def known(self) -> np.ndarray:
+        """The margins, 0 where none are given; float32 (n,)."""
+        return np.asarray(np.zeros(len(self.targets)) if self.margins is None else self.margins, np.float32)
 
     def take(self, rows: np.ndarray) -> "TrainingSet":
         """Return some of the labels; cubes of a pool are not read."""
         cubes = self.cubes.take(rows) if isinstance(self.cubes, CubePool) else self.cubes[rows]
-        columns = (self.targets, self.weights, self.groups, self.sources)
+        columns = (self.targets, self.weights, self.groups, self.sources, self.margins)
         return TrainingSet(
             cubes, *(None if column is None else np.asarray(column)[rows] for column in columns)
         )
@@ -42,7 +49,9 @@ def pool_sets(sets: Sequence[TrainingSet]) -> TrainingSet:
     columns = [np.concatenate(column) for column in list(zip(*sets, strict=True))[1:3]]
     source = np.repeat(np.arange(len(sets)), [len(each.targets) for each in sets])
     groups = [f"{n}: {group}" for n, each in enumerate(sets) for group in each.groups]
-    return TrainingSet(CubePool.joined([each.cubes for each in sets]), *columns, np.array(groups), source)
+    margins = np.concatenate([each.known for each in sets])
+    cubes = CubePool.joined([each.cubes for each in sets])
+    return TrainingSet(cubes, *columns, np.array(groups), source, margins)
 
 
 def check_set(labelled: TrainingSet, shape: tuple[int, ...], what: str) -> str:
@@ -76,7 +85,7 @@ def check_set(labelled: TrainingSet, shape: tuple[int, ...], what: str) -> str:
             f"The {what} set must have both classes; got {positives} positive and {negatives} negative "
             "labels. Label some of the other class, in other places too."
         )
-    for column in (labelled.targets, labelled.weights, labelled.sources):
+    for column in (labelled.targets, labelled.weights, labelled.sources, labelled.margins):
         column = () if column is None else column
         digest.update(np.asarray(column, dtype=np.float64).tobytes())
     return digest.hexdigest()[:16]
@@ -87,16 +96,17 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield varied batches (cubes, targets, weights), each made while the one before is learnt.
 
-    Order and variation hang on the seed, the epoch and the batch alone: no random state is carried along.
+    Targets (n, 2) are the class and the margin. Order and variation hang on the seed, the epoch and the batch
+    alone: no random state is carried along.
     """
     order = draw_order(training, settings, np.random.default_rng((settings.seed, epoch)))
-    weights = _shared_out(training, settings)
+    weights, margins = _shared_out(training, settings), training.known
 
     def batch(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = order[start : start + settings.batch]
         rng = np.random.default_rng((settings.seed, epoch, start))
         cubes = augment_cubes(np.asarray(training.cubes[rows], dtype=np.float32), rng, settings.augment)
-        targets = np.asarray(training.targets[rows], dtype=np.float32)[:, None]
+        targets = np.stack([training.targets[rows], margins[rows]], axis=1, dtype=np.float32)
         return cubes, targets, weights[rows]
 
     starts = range(0, len(order), settings.batch)

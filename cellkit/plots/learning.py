@@ -46,18 +46,19 @@ def plot_curves(
         style = {"color": INK, "linewidth": 1, "linestyle": ("--", "-.", ":")[number % 3], "alpha": 0.8}
         ax.plot(earlier["epoch"], earlier[f"val_{metric}"], label=f"{name}, held out", **style)
     epoch = history["epoch"].to_numpy()
-    best = int(np.flatnonzero(epoch == kept_epoch(history))[0])
+    best = kept_epoch(history)
     for name, label, colour in [(metric, "train", INK), (f"val_{metric}", "held out", POSITIVE)]:
         if name in history:
             style = {"linewidth": 2, "marker": "o" if len(epoch) < 4 else "", "label": label}
             ax.plot(epoch, history[name].to_numpy(), color=colour, **style)
-    ax.axvline(epoch[best], color=INK, linewidth=1, linestyle=":")
+    ax.axvline(best, color=INK, linewidth=1, linestyle=":")
     if f"val_{metric}" in history:
-        ax.plot(epoch[best], history[f"val_{metric}"].iloc[best], "o", color=POSITIVE, markersize=7)
+        at_best = history[history["epoch"] == best]
+        ax.plot(at_best["epoch"], at_best[f"val_{metric}"], "o", color=POSITIVE, markersize=7)
         ax.legend(frameon=False, labelcolor=INK, fontsize=9)
     said = f"\n\n{fill(read_curves(history), 64)}" if metric == "loss" else ""
     ax.set(xlabel=f"epoch{said}", ylabel=metric.replace("_", " "))
-    ax.set_title(f"Best: epoch {epoch[best]}")
+    ax.set_title(f"Best: epoch {best}" if best else "Best: the last layer alone, before epoch 1")
     ax.xaxis.get_major_locator().set_params(integer=True)
     return dress(ax)
 

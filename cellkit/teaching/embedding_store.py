@@ -20,10 +20,11 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from cellkit.folder.disk import fingerprint, write_json
+from cellkit.folder.neighbourhoods import with_crowding
 from cellkit.networks.architectures import EMBEDDING
 from cellkit.networks.engines import Scores
 from cellkit.networks.heads import head_of, logits_of
-from cellkit.networks.predict import calibrated, embed, predict, scored
+from cellkit.networks.predict import around_of, calibrated, embed, predict, scored
 from cellkit.networks.store import Network
 from cellkit.study import Study
 from cellkit.teaching.cube_store import way_of_cutting
@@ -76,7 +77,7 @@ def call_all(
     UserWarning
         If embeddings cannot be kept, on a full disk for instance; the probabilities are right all the same.
     """
-    candidates, head = study.candidates(name), head_of(network.model)
+    candidates, head = with_crowding(study, study.candidates(name)), head_of(network.model)
     context = {**_context(study, name), "progress": progress}
     if head is None:
         return predict(network, study.image(name), candidates, **context)
@@ -90,7 +91,7 @@ def call_all(
             logits[rows] = scores.logits
     if progress is not None:
         progress(len(candidates), len(candidates))
-    return calibrated(network, logits)
+    return calibrated(network, logits, around_of(candidates))
 
 
 def call_places(study: Study, network: Network, places: pd.DataFrame) -> np.ndarray:
@@ -98,9 +99,10 @@ def call_places(study: Study, network: Network, places: pd.DataFrame) -> np.ndar
 
     Of candidates whose embeddings are kept it takes no cube.
     """
-    head = head_of(network.model)
+    places, head = with_crowding(study, places), head_of(network.model)
     if head is not None:
-        return calibrated(network, logits_of(embeddings_at(study, network, places), head))
+        logits = logits_of(embeddings_at(study, network, places), head)
+        return calibrated(network, logits, around_of(places))
     p = np.empty(len(places))
     for name, rows in places.groupby("image").indices.items():
         p[rows] = predict(

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from cellkit.folder.disk import fingerprint
+from cellkit.folder.neighbourhoods import with_crowding
 from cellkit.labels.sampling import barred
 from cellkit.ledger import current_labels
 from cellkit.networks.card import NORMALISATION, NetworkCard
@@ -31,24 +32,27 @@ WeightOf = Callable[[pd.DataFrame], Any]
 class Labelled(NamedTuple):
     """Labels, one row each: their places, cubes and targets.
 
-    `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block` and
-    `contradicted`, whether another person's newest answer there is the other class. `side` is "train",
-    "validation" or "gap", `block` the number of a block of space. `cubes` is float16 (n, z, y, x, channel),
-    on disk; `targets` (n,) 1 for the positive class; `weights` (n,) how much each counts. `pools` are sets
-    from elsewhere, which only teach, and `sources` what they are called.
+    `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block`,
+    `crowding`, and `contradicted`, whether another person's newest answer there is the other class. `side`
+    is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is float16
+    (n, z, y, x, channel), on disk; `targets` (n,) 1 for the positive class; `weights` (n,) how much each
+    counts; `margins` (n,) what the neighbourhood adds to a logit. `pools` are sets from elsewhere, which only
+    teach, and `sources` what they are called.
     """
 
     places: pd.DataFrame
     cubes: CubePool
     targets: np.ndarray
     weights: np.ndarray
+    margins: np.ndarray
     pools: tuple[TrainingSet, ...] = ()
     sources: tuple[str, ...] = ()
 
     @property
     def all_own(self) -> TrainingSet:
         """All labels of the study itself, grouped by block of space."""
-        return TrainingSet(self.cubes, self.targets, self.weights, self.places["block"].to_numpy())
+        blocks = self.places["block"].to_numpy()
+        return TrainingSet(self.cubes, self.targets, self.weights, blocks, margins=self.margins)
 
     def on(self, *sides: str) -> TrainingSet:
         """Return the study's labels of these sides as a set to teach or to judge with."""
@@ -115,11 +119,13 @@ def gather(
     side = split_groups(places, targets, cube_um=(z, y, x), seed=study.settings.seed, by=by)
     places = places.assign(side=side, block=space_blocks(places, (z, y, x)))
     places["contradicted"] = _contradicted(study, places)
+    places = with_crowding(study, places)
     weights = _weights(places, weight_of)
     cubes = keep_cubes(study, places, card, study.folder / CUBES)
     opened = [open_study(pool) if isinstance(pool, str | Path) else pool for pool in pools]
     sets = tuple(_pooled(study, pool, card, weight_of) for pool in opened)
-    return Labelled(places, cubes, targets, weights, sets, tuple(map(_name, opened)))
+    margins = card.crowding * places["crowding"].to_numpy(np.float32)
+    return Labelled(places, cubes, targets, weights, margins, sets, tuple(map(_name, opened)))
 
 
 def _weights(places: pd.DataFrame, weight_of: WeightOf | None) -> np.ndarray:
@@ -191,7 +197,9 @@ def _pooled(
         return places.training_set(card.cube, study.folder / CUBES)
     cubes = keep_cubes(pool, places, card, study.folder / CUBES)
     weights = _weights(places, weight_of)
-    return TrainingSet(cubes, _targets(pool, places), weights, places["animal"].to_numpy())
+    margins = card.crowding * with_crowding(pool, places)["crowding"].to_numpy(np.float32)
+    animals = places["animal"].to_numpy()
+    return TrainingSet(cubes, _targets(pool, places), weights, animals, margins=margins)
 
 
 def _name(pool: Study | Pool | TrainingSet) -> str:

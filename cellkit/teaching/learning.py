@@ -10,9 +10,12 @@ GAP = 1.5  # held-out loss over training loss: above, the network knows its labe
 
 
 def kept_epoch(history: pd.DataFrame) -> int:
-    """Return the epoch whose weights a training kept: the last one marked so, else that of the least loss."""
-    if history.get("kept", pd.Series(0)).any():
-        return int(history["epoch"][history["kept"] > 0].iloc[-1])
+    """Return the epoch whose weights a training kept: the last one marked so, 0 for those it started from.
+
+    Of a history that marks none, the epoch of the least loss.
+    """
+    if "kept" in history:
+        return int(history["epoch"][history["kept"] > 0].max()) if (history["kept"] > 0).any() else 0
     return int(history["epoch"].iloc[int(np.argmin(history["val_loss"]))])
 
 
