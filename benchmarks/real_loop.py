@@ -1,6 +1,6 @@
 """The loop on real volumes: two cfos volumes train, the third judges, the annotated truth answers.
 
-    python benchmarks/real_loop.py --real DIR --networks CACHE/networks [--rounds 4] [--judge 753]
+    python benchmarks/real_loop.py --real DIR --networks CACHE/finished [--rounds 4] [--judge 753]
 
 `--real` is the folder that holds `cfos/` (README, "Real volumes"). The network that ships has learnt from all
 three volumes, so the loop starts from the one of `training/supplied.py` that has not seen the judging volume:

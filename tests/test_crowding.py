@@ -18,16 +18,16 @@ def around(places, candidates, shape=SHAPE):
 def test_it_is_the_log_of_the_density_in_a_box_over_the_usual_one():
     middle = [60.0, 120.0, 120.0]
     near = [[60.0, 120.0, 120.0 + 4 * n] for n in range(1, 5)]  # 1 to 4 diameters away
-    far = [[60.0, 120.0, 120.0 + 4 * 7]]
+    far = [[60.0, 120.0, 120.0 + 4 * 9]]
     found = around(table(middle), table([middle, *near, *far]))
-    assert found == pytest.approx([np.log((4 + 1) / (12**3 + 100) * 100)], abs=1e-6)
+    assert found == pytest.approx([np.log((4 + 1) / (16**3 + 100) * 100)], abs=1e-6)
 
 
 def test_weak_candidates_and_the_place_itself_do_not_count():
     middle = [60.0, 120.0, 120.0]
     alone = around(table(middle), table(middle))
-    assert around(table(middle), table([middle, [60, 120, 130]], score=[9.0, 4.9])) == alone
-    assert around(table(middle), table([middle, [60, 120, 130]], score=[9.0, 5.0])) > alone, "control"
+    assert around(table(middle), table([middle, [60, 120, 130]], score=[9.0, 3.9])) == alone
+    assert around(table(middle), table([middle, [60, 120, 130]], score=[9.0, 4.0])) > alone, "control"
     assert around(table(middle), table([60.1, 120.5, 120.5])) == alone, "a label lies beside its candidate"
 
 
@@ -50,10 +50,10 @@ def test_frames_are_counted_apart():
 def test_a_slice_is_one_diameter_thick():
     places = table([0.0, 120.0, 120.0])
     found = around(places, table([[0.0, 120.0, 120.0], [0.0, 130.0, 120.0]]), shape=(1, 240, 240))
-    assert found == pytest.approx([np.log(2 / (144 + 100) * 100)], abs=1e-6)
+    assert found == pytest.approx([np.log(2 / (256 + 100) * 100)], abs=1e-6)
 
 
 def test_without_scores_or_candidates_it_is_the_usual_or_less():
     places = table([[60.0, 120.0, 120.0]])
     assert around(places, places.drop(columns="score")) == [0]
-    assert around(places, places.iloc[:0]) == pytest.approx([np.log(100 / (12**3 + 100))], abs=1e-6)
+    assert around(places, places.iloc[:0]) == pytest.approx([np.log(100 / (16**3 + 100))], abs=1e-6)

@@ -10,8 +10,8 @@ from scipy.spatial import KDTree
 
 from cellkit.tables import ZYX
 
-STRONG = 5.0  # in the score's standard deviations
-REACH = 6.0  # diameters to each side
+STRONG = 4.0  # in the score's standard deviations
+REACH = 8.0  # diameters to each side
 ITSELF = 0.25  # a strong candidate nearer than so many diameters is the place itself
 USUAL = 0.01  # strong candidates in a cubic diameter that count as neither many nor few
 
@@ -26,8 +26,8 @@ def crowding(
 ) -> np.ndarray:
     """Return the logarithm of the density of strong candidates around each place, over a usual one.
 
-    Counted are the candidates with a score of at least 5, other than the place itself, in a box that reaches
-    six diameters to each side; beyond the border of the image nothing is expected and nothing counted. The
+    Counted are the candidates with a score of at least 4, other than the place itself, in a box that reaches
+    eight diameters to each side; beyond the border of the image nothing is expected and nothing counted. The
     density is drawn to the usual one as if 100 cubic diameters more had been looked at. A slice is taken to
     be one diameter thick.
 
