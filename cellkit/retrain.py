@@ -36,7 +36,7 @@ __all__ = [
 ONE_MICROSCOPE = AugmentSettings(
     contrast=0.2, offset=0.1, gamma=0.0, darkening=0.1, blur=0.1, noise=0.1, background_dropout=0.0
 )
-FINE_TUNING = FitSettings(epochs=40, patience=12, augment=ONE_MICROSCOPE)
+FINE_TUNING = FitSettings(epochs=20, patience=8, augment=ONE_MICROSCOPE)
 
 
 def retrain_head(
@@ -117,7 +117,7 @@ def retrain(
         Name or folder of the network to start from. The supplied one has seen none of the labels, so that the
         held-out ones are news to it; a network of the study may have learnt from them.
     settings : FitSettings, optional
-        Epochs, learning rate, augmentation; if left out, at most 40 epochs, varied as one microscope varies.
+        Epochs, learning rate, augmentation; if left out, at most 20 epochs, varied as one microscope varies.
     pools : sequence of Study, path of a study, Pool, or TrainingSet
         What teaches beside the study's own labels: other images of other animals, for the same task.
         `settings.sources` says how often each is shown. With pools and without a name, a new one is made.

@@ -318,9 +318,13 @@ def test_the_network_calls_every_candidate_once(study):
     pd.testing.assert_frame_equal(classify(study, "cells-1", progress=False), calls)
     pd.testing.assert_frame_equal(detect(study, settings=FEW, progress=False), calls)
     assert kept_files(study) == files
-    places = study.candidates("a")[["z", "y", "x"]]
+    places = study.candidates("a")[["z", "y", "x", "score"]]
     alone = call_candidates(study.image("a"), places, network="cells-1", diameter_um=SOMA)
-    assert alone["p"].to_numpy() == pytest.approx(calls["p"][calls["image"] == "a"].to_numpy(), abs=1e-3)
+    expected = pytest.approx(calls["p"][calls["image"] == "a"].to_numpy(), abs=1e-3)
+    assert alone["p"].to_numpy() == expected
+    unknown = places.drop(columns="score")
+    lone = call_candidates(study.image("a"), unknown, network="cells-1", diameter_um=SOMA)
+    assert lone["p"].to_numpy() != expected, "control: without scores no crowding is known"
 
 
 def test_places_outside_an_image_are_not_called(study):

@@ -10,6 +10,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import parse
 
 DEEPEST = 20
+NESTS = f"nests deeper than {DEEPEST} levels"
 MIB = 2**20
 
 
@@ -67,6 +68,8 @@ def read_yaml(path: Path, *, most_mib: int = 1024) -> Any:
         _check_events(text, path)
         return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if "maximum nesting depth" in str(error):  # newer libyaml looks ahead, and gives up by itself
+            raise _refused(path, NESTS) from error
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} must be plain YAML; it cannot be read: {reason}. Copy it again.") from error
 
@@ -85,8 +88,11 @@ def _check_events(text: bytes, path: Path) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-            what = f"nests deeper than {DEEPEST} levels" if depth > DEEPEST else "uses aliases"
-            raise ValueError(
-                f"A YAML file may have no aliases and at most {DEEPEST} levels; {path} {what}. "
-                "It was not read: write it again without."
-            )
+            raise _refused(path, NESTS if depth > DEEPEST else "uses aliases")
+
+
+def _refused(path: Path, what: str) -> ValueError:
+    return ValueError(
+        f"A YAML file may have no aliases and at most {DEEPEST} levels; {path} {what}. "
+        "It was not read: write it again without."
+    )

@@ -10,7 +10,7 @@ from cellkit.networks.architectures import EMBEDDING
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 FOLDS = 5
-EASE = 10.0  # so much weaker is the penalty on what the network said before
+EASE = 3.0  # so much weaker is the penalty on what the network said before
 
 
 class Head(NamedTuple):
@@ -33,7 +33,7 @@ def fit_head(
 ) -> Head:
     """Fit a regularised logistic regression; how strongly, grouped cross-validation decides.
 
-    With few labels it ends near what the network said `before`, for that is penalised a hundredth as much.
+    With few labels it ends near what the network said `before`, for that is penalised a ninth as much.
 
     Parameters
     ----------
