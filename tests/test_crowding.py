@@ -23,6 +23,22 @@ def test_it_is_the_log_of_the_density_in_a_box_over_the_usual_one():
     assert found == pytest.approx([np.log((4 + 1) / (16**3 + 100) * 100)], abs=1e-6)
 
 
+def test_where_others_stand_out_further_so_must_a_cell():
+    middle = table([60.0, 120.0, 120.0])
+    others = [[60.0, 120.0, 120.0 + 4 * n] for n in range(1, 5)]
+    usual, strong = (around(middle, table(others, score=score)) for score in (10.0, 40.0))
+    one_is_added = (4 * 16 + 1) / (4 + 1)
+    assert usual - strong == pytest.approx([np.log(one_is_added) / 4], abs=1e-6)
+
+
+def test_it_is_the_same_for_many_places_as_for_each():
+    rng = np.random.default_rng(0)
+    many = table(rng.uniform(0, SHAPE, (5000, 3)), score=rng.uniform(3, 30, 5000))
+    together = around(many, many)
+    some = rng.permutation(5000)[:50]
+    assert together[some] == pytest.approx([around(many.iloc[[i]], many)[0] for i in some], abs=1e-6)
+
+
 def test_weak_candidates_and_the_place_itself_do_not_count():
     middle = [60.0, 120.0, 120.0]
     alone = around(table(middle), table(middle))

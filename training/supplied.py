@@ -109,6 +109,7 @@ def train(plan: Plan, name: str) -> Network:
     return save_network(model, card, networks, history=history)
 
 
+JUDGED = ("f1", "f1 of brightness")
 SIDES_TAUGHT = ("training", "validation")
 
 
@@ -238,10 +239,24 @@ def main() -> None:
     if options.real:
         network, metrics = weighed(plan, network, finished)
     counts = judge(network, gather("test", recipe, plan.cache, None), {})
-    card = replace(network.card, metrics=metrics_of(counts) | metrics, versions={}, sha256="", made_at="")
+    metrics = metrics_of(counts) | metrics
+    trained_on = network.card.trained_on | {"where it fails": where_it_fails(metrics)}
+    card = replace(network.card, metrics=metrics, trained_on=trained_on, versions={}, sha256="", made_at="")
     print(json.dumps(card.metrics, indent=1))
     history = pd.read_csv(network.folder / "history.csv")
     print(save_network(network.model, card, options.out, history=history))
+
+
+def where_it_fails(metrics: dict[str, Any]) -> list[str]:
+    """Say on which sources a threshold on the detector's score, chosen with the truth, would do better."""
+    said = []
+    for source, measured in metrics.items():
+        f1, brightness = (next(v["value"] for k, v in measured.items() if k.startswith(n)) for n in JUDGED)
+        if f1 < brightness:
+            said.append(
+                f"{source}: F1 {f1:.2f}; the best threshold on brightness alone reaches {brightness:.2f}"
+            )
+    return said
 
 
 def weighed(plan: Plan, network: Network, finished: Path) -> tuple[Network, dict[str, Any]]:

@@ -1,7 +1,8 @@
 """How many strong candidates lie around a place: what is to be expected there before one looks.
 
 Where cells crowd, a faint blob is likely to be one; where next to nothing stands out, a brighter one is not.
-A network sees three diameters; this number tells it of the neighbourhood.
+And where what stands out does so by far, in an image with little noise, so must a cell. A network sees three
+diameters; this number tells it of the neighbourhood.
 """
 
 import numpy as np
@@ -14,6 +15,9 @@ STRONG = 4.0  # in the score's standard deviations
 REACH = 8.0  # diameters to each side
 ITSELF = 0.25  # a strong candidate nearer than so many diameters is the place itself
 USUAL = 0.01  # strong candidates in a cubic diameter that count as neither many nor few
+TYPICAL = 10.0  # their scores' root mean square that counts as neither high nor low
+LEVEL = 0.5  # power of that root mean square by which the density is divided
+AT_ONCE = 4096
 
 
 def crowding(
@@ -24,12 +28,13 @@ def crowding(
     shape: tuple[int, int, int],
     diameter_um: float,
 ) -> np.ndarray:
-    """Return the logarithm of the density of strong candidates around each place, over a usual one.
+    """Return the log of the density of strong candidates around each place, over a usual one, for how strong.
 
     Counted are the candidates with a score of at least 4, other than the place itself, in a box that reaches
     eight diameters to each side; beyond the border of the image nothing is expected and nothing counted. The
-    density is drawn to the usual one as if 100 cubic diameters more had been looked at. A slice is taken to
-    be one diameter thick.
+    density is drawn to the usual one as if 100 cubic diameters more had been looked at, with one candidate of
+    score 10 in them, and divided by the square root of the root mean square of the scores over 10. A slice is
+    taken to be one diameter thick.
 
     Parameters
     ----------
@@ -47,8 +52,8 @@ def crowding(
     Returns
     -------
     ndarray of float32, shape (n,)
-        0 where the density is the usual one, one strong candidate in 100 cubic diameters; 1 where it is e
-        times as high. All 0 if the candidates have no scores.
+        0 where the density is the usual one, one strong candidate in 100 cubic diameters, and its scores are
+        10; 1 where it is e times as high, -0.5 where the scores are. All 0 if the candidates have no scores.
     """
     around = np.zeros(len(places), np.float32)
     if "score" not in candidates:
@@ -58,11 +63,13 @@ def crowding(
     strong = candidates[candidates["score"] >= STRONG]
     for frame, rows in places.groupby("frame").indices.items():
         at = _in_diameters(places.iloc[rows], unit)
-        tree = KDTree(_in_diameters(strong[strong["frame"] == frame], unit).reshape(-1, 3))
-        number = _within(tree, at, REACH) - _within(tree, at, ITSELF)
+        here = strong[strong["frame"] == frame]
+        tree, squares = KDTree(_in_diameters(here, unit).reshape(-1, 3)), here["score"].to_numpy() ** 2
+        number, power = _others(tree, squares, at)
         seen = np.minimum(at + REACH, sides) - np.maximum(at - REACH, 0)
         volume = np.where(np.asarray(shape) > 1, seen, 1.0).prod(axis=1)
-        around[rows] = np.log((number + 1) / (volume + 1 / USUAL) / USUAL)
+        mean_square = (power + TYPICAL**2) / (number + 1) / TYPICAL**2
+        around[rows] = np.log((number + 1) / (volume + 1 / USUAL) / USUAL) - LEVEL / 2 * np.log(mean_square)
     return around
 
 
@@ -70,8 +77,15 @@ def _in_diameters(places: pd.DataFrame, unit: np.ndarray) -> np.ndarray:
     return (places[["z", "y", "x"]].to_numpy(np.float64) + 0.5) * unit
 
 
-def _within(tree: KDTree, at: np.ndarray, reach: float) -> np.ndarray:
-    """Return how many points of the tree lie in a box around each place (n, 3)."""
-    if tree.n == 0:
-        return np.zeros(len(at))
-    return np.asarray(tree.query_ball_point(at, reach, p=np.inf, return_length=True), np.float64)
+def _others(tree: KDTree, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return how many other points of the tree lie in the box around each place (n, 3), and their total.
+
+    Places are gone through along x, so that those of one batch are neighbours.
+    """
+    sums = np.zeros((2, len(at)))
+    for some in np.array_split(np.argsort(at[:, 2], kind="stable"), len(at) // AT_ONCE + 1):
+        pairs = KDTree(at[some]).sparse_distance_matrix(tree, REACH, p=np.inf, output_type="ndarray")
+        pairs = pairs[pairs["v"] > ITSELF]
+        for row, weights in zip(sums, (None, values[pairs["j"]]), strict=True):
+            row[some] = np.bincount(pairs["i"], weights, minlength=len(some))
+    return sums

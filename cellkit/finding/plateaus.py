@@ -126,7 +126,8 @@ def join(blocks: Iterable[tuple[Count, Pieces]]) -> tuple[Plateaus, dict[Count, 
     numbers : dict of tuple to ndarray
         For each block the plateau of piece 0 (none, -1), 1, 2, ...; -1 for those of fewer than four voxels.
     """
-    counted, edges, sums, before = {}, [np.zeros((0, 2), np.int64)], [np.zeros((0, 4))], []
+    counted, edges, sums = {}, [np.zeros((0, 2), np.int64)], [np.zeros((0, 4))]
+    before: list[np.ndarray] = []
     total = 0
     for _, row in groupby(blocks, key=lambda block: block[0][0]):
         here = []
