@@ -23,7 +23,7 @@ __all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
 METRICS = ("loss", "accuracy", "f1", "precision", "recall")
 JUDGED = (*(f"val_{name}" for name in METRICS), "val_smooth", "kept")
 HISTORY = ("epoch", *METRICS, *JUDGED, "learning_rate", "seconds")
-WATCHED = 512
+WATCHED = 256
 
 
 class Watch(TypedDict, total=False):
@@ -83,7 +83,7 @@ def fit(
     Returns
     -------
     DataFrame
-        One row an epoch: epoch; loss, accuracy, f1, precision and recall on (at most 512) training cubes as
+        One row an epoch: epoch; loss, accuracy, f1, precision and recall on (at most 256) training cubes as
         they are, evaluated after the epoch, and the same with `val_` on the validation cubes; val_smooth, the
         mean of val_loss over the last `smooth` epochs; kept, 1 if that is not above the least by more than
         the standard error of the difference, label by label: the last such epoch gives the weights;
