@@ -158,6 +158,7 @@ def continue_training(
     epochs: int = 10,
     learning_rate: float | None = None,
     name: str | None = None,
+    weight_of: WeightOf | None = None,
     **watch: Unpack[Watch],
 ) -> Network:
     """Teach a finished network of the study more epochs, on all labels that may train by now.
@@ -174,7 +175,7 @@ def continue_training(
     learning_rate : float, optional
         Reached anew after a warm-up; that of the first training if left out.
     name : str, optional
-        Of the new network, as in `retrain`, `on_epoch` and `stop` too.
+        Of the new network, as in `retrain`; so are `weight_of`, `on_epoch` and `stop`.
 
     Raises
     ------
@@ -183,14 +184,14 @@ def continue_training(
     ValueError, RuntimeError
         As `retrain`.
     """
-    name = name or _next_name(study, "net", of)
+    name = name or _next_name(study, "net", of, is_new=weight_of is not None)
     if name in study.networks():
         return load_network(name, study.folder / "networks")
     earlier = history(study, of)
     parent = load_network(of, study.folder / "networks", task=study.settings.task)
     first = settings_of(parent.card)
     settings = replace(first, epochs=epochs, learning_rate=learning_rate or first.learning_rate)
-    labelled = gather(study, parent.card)
+    labelled = gather(study, parent.card, weight_of=weight_of)
     return _train(study, name, parent, labelled, settings, earlier=earlier, **watch)
 
 

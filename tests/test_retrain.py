@@ -211,6 +211,12 @@ def test_a_finished_network_is_taught_more_epochs_at_the_rate_that_is_asked(stud
     )
     assert continue_training(study, "net-1", name="net-2").card.sha256 == more.card.sha256, "it is opened"
 
+    def weight_of(labels):
+        return np.where(labels["image"] == "a0", 3, 1)
+
+    weighed = continue_training(study, "net-1", epochs=1, weight_of=weight_of)
+    assert weighed.card.trained_on["weights"] == [1, 3] and weighed.name == "net-3"
+
 
 def test_a_card_says_how_far_the_probabilities_of_the_held_out_labels_can_be_believed(study):
     tell(study)

@@ -511,6 +511,11 @@ def test_when_all_boxes_are_done_the_screen_says_so(study):
         r"Draw others with review\.draw_boxes\(study, name=\.\.\.\)\.$",
     ):
         BoxLabeller(study)
+    second = Listener(BoxLabeller(study, who="bob", again=True))
+    second.say("ready")
+    assert second.heard[0][0]["progress"] == f"box 1 of {len(boxes)}, 0 of {len(boxes)} done"
+    second.say("done")
+    assert len(BoxLabeller(study, who="bob", again=True).queue) == len(boxes) - 1
 
 
 def test_a_box_of_the_category_table_opens_its_unfinished_batch(study):
@@ -678,16 +683,13 @@ def test_a_screen_is_a_widget_in_a_notebook_and_keeps_no_pixels_in_it(gallery):
 def embedded(study, monkeypatch):
     """The study with a network whose embedding of a candidate is its position."""
 
-    def embed(network, image, places, **_):
-        embed.calls += 1
-        return None, places[["z", "y", "x"]].to_numpy("float32")
-
-    embed.calls = 0
-    card = SimpleNamespace(name="net-a", sha256="0")
-    monkeypatch.setattr(similar, "embed", embed)
-    monkeypatch.setattr(similar, "find_network", lambda study, name: SimpleNamespace(card=card))
-    monkeypatch.setattr(type(study), "intensities", lambda study, name: {})
-    return SimpleNamespace(study=study, embed=embed)
+    looked = []
+    monkeypatch.setattr(similar, "find_network", lambda study, name: None)
+    monkeypatch.setattr(similar, "call_all", lambda study, image, network: looked.append(image))
+    monkeypatch.setattr(
+        similar, "embeddings_at", lambda study, network, places: places[["z", "y", "x"]].to_numpy("float32")
+    )
+    return SimpleNamespace(study=study, looked=looked)
 
 
 ALIKE = (
@@ -706,9 +708,8 @@ def test_similar_ones_are_the_nearest_in_the_embedding_that_have_no_label(embedd
     np.testing.assert_allclose(queue["x"], near["x"])
     assert queue["x"][0] == table["x"][0], "control: without a label it is its own nearest"
     annotate.answer(embedded.study, queue.head(1), "cell")
-    calls = embedded.embed.calls
     assert annotate.similar(embedded.study, table.iloc[[0]], n=5)["x"].tolist() == queue["x"][1:].tolist()
-    assert embedded.embed.calls == calls, "embeddings are kept"
+    assert set(embedded.looked) == {"animal-1", "animal-2"}, "what is not kept yet is looked at once"
     with pytest.raises(
         ValueError, match=r"^What others are to resemble is a candidate of a training image; 1 of 1 "
     ):

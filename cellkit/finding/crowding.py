@@ -17,7 +17,7 @@ ITSELF = 0.25  # a strong candidate nearer than so many diameters is the place i
 USUAL = 0.01  # strong candidates in a cubic diameter that count as neither many nor few
 TYPICAL = 10.0  # their scores' root mean square that counts as neither high nor low
 LEVEL = 0.5  # power of that root mean square by which the density is divided
-AT_ONCE = 4096
+AT_ONCE = 128  # the pairs of so many places with their neighbours lie in memory
 
 
 def crowding(

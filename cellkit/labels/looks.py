@@ -28,6 +28,13 @@ def looks_of(study: Study, places: pd.DataFrame) -> np.ndarray | None:
     if len(names) != 1 or not names <= {*study.networks(), *supplied_networks()}:
         return None
     network = load_network(names.pop(), study.folder / "networks", task=study.settings.task)
-    seen = embeddings_at(study, network, places).astype("float64")
+    return scaled_alike(embeddings_at(study, network, places))
+
+
+def scaled_alike(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings (n, d) with mean 0 and, where they differ, standard deviation 1 along each axis."""
+    if not len(embeddings):
+        return embeddings
+    seen = np.asarray(embeddings, np.float64)
     spread = seen.std(axis=0)
     return (seen - seen.mean(axis=0)) / np.where(spread > 1e-6, spread, 1.0)

@@ -4,24 +4,22 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import KDTree
 
-from cellkit.folder.disk import fingerprint
 from cellkit.labels.batches import keep
+from cellkit.labels.looks import scaled_alike
 from cellkit.labels.sampling import as_queue, frame_of
 from cellkit.measuring.audits import find_network, newest_network
-from cellkit.networks.predict import embed
-from cellkit.networks.store import Network
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS
+from cellkit.teaching.embedding_store import call_all, embeddings_at
 
-FOLDER = "embeddings"
 SIMILAR = "similar"
 FEWEST = 10
 
 
 def embeddings_of(study: Study, candidates: pd.DataFrame, network: str | None = None) -> np.ndarray:
-    """Return what a network makes of candidates before it calls them, float32 (n, d), scaled alike.
+    """Return what a network makes of candidates before it calls them, (n, d), scaled alike along its axes.
 
-    It is kept in `embeddings/`, an image a file, and worked out again when network or candidates change.
+    Candidates that it has not called yet it looks at once, at all of their images.
 
     Parameters
     ----------
@@ -32,31 +30,9 @@ def embeddings_of(study: Study, candidates: pd.DataFrame, network: str | None = 
         Name of a supplied network or of one of the study; the newest if left out.
     """
     found = find_network(study, network or newest_network(study))
-    out = np.zeros((len(candidates), 0), np.float32)
-    for image, rows in candidates.groupby("image").indices.items():
-        part = _kept(study, str(image), candidates.iloc[rows], found)
-        if out.shape[1] != part.shape[1]:
-            out = np.zeros((len(candidates), part.shape[1]), np.float32)
-        out[rows] = part
-    spread = out.std(axis=0)
-    return (out - out.mean(axis=0)) / np.where(spread > 0, spread, 1) if len(out) else out
-
-
-def _kept(study: Study, image: str, places: pd.DataFrame, network: Network) -> np.ndarray:
-    file = study.folder / FOLDER / f"{image}.npz"
-    key = fingerprint([network.card.name, network.card.sha256, study.image_fingerprint(image)])
-    key += fingerprint(places[list(PLACE_COLUMNS)].reset_index(drop=True))
-    if file.exists():
-        with np.load(file) as kept:
-            if str(kept["key"]) == key:
-                return kept["embeddings"]
-    _, embeddings = embed(
-        network, study.image(image), places,
-        intensities=study.intensities(image), diameter_um=study.settings.diameter_um,
-    )  # fmt: skip
-    file.parent.mkdir(exist_ok=True)
-    np.savez(file, key=key, embeddings=embeddings)
-    return embeddings
+    for image in candidates["image"].unique():
+        call_all(study, str(image), found)
+    return scaled_alike(embeddings_at(study, found, candidates))
 
 
 def similar(study: Study, like: pd.DataFrame, n: int = 40, network: str | None = None) -> pd.DataFrame:

@@ -23,11 +23,14 @@ class BoxLabeller(SlicePane):
         Of the draw of boxes.
     who : str
         In whose name marks are saved.
+    again : bool
+        Boxes that other people have finished, too: how far two people agree is said by `review.agreements`.
     """
 
-    def __init__(self, study: Study, name: str = "boxes", *, who: str = "me") -> None:
+    def __init__(self, study: Study, name: str = "boxes", *, who: str = "me", again: bool = False) -> None:
         self.draw = name
-        self.queue = review.box_queue(study, name)
+        self.whose = who if again else None
+        self.queue = review.box_queue(study, name, who=self.whose)
         self.total = len(review.read_boxes(study, name)[0])
         self.current = 0
         if self.queue.empty:
@@ -51,13 +54,9 @@ class BoxLabeller(SlicePane):
     def opened(self) -> dict:
         """Return what the front end is told of the image, and the box."""
         box = [[int(self.box[first]), int(self.box[stop])] for first, stop in ENDS]
-        done = self.total - len(self.queue) + sum(self._finished())
+        done = self.total - len(review.box_queue(self.study, self.draw, who=self.whose))
         said = f"box {self.current + 1} of {len(self.queue)}, {done} of {self.total} done"
         return super().opened() | {"box": box, "progress": said, "keymap": [], "judges": False}
-
-    def _finished(self) -> list[bool]:
-        boxes, _ = review.read_boxes(self.study, self.draw)
-        return boxes.set_index("box")["done"].reindex(self.queue["box"]).tolist()
 
     def _points_now(self) -> pd.DataFrame:
         marks = review.box_marks(self.study, self.draw)

@@ -15,11 +15,10 @@ function render({ model, el, signal }) {
   const number = Math.floor(Math.random() * 1e9); // tells the tiles of two galleries on one page apart
   let data = null; // what Python sent: rows, styles, keymap, crop, background, flat
   let answers = [];
-  let cursor = 0;
-  let anchor = 0;
+  let [cursor, anchor] = [0, 0];
   let chosen = new Set();
   let pending = []; // the rows of every message that waits for its reply, in the order sent
-  const timers = { late: 0, settled: 0 };
+  const [timers, pace] = [{ late: 0, settled: 0 }, makePace()];
   let stopKeys = null;
   const shelf = cropShelf(model, arrive);
   const view = { background: false, thick: false, size: 84, large: false, order: "as drawn", group: "none" };
@@ -116,6 +115,7 @@ function render({ model, el, signal }) {
   function give(answer, rows = targets()) {
     if (empty() || !rows.length || halted()) return;
     tell({ op: "label", rows, answer }, rows);
+    if (answer) pace.note(rows.filter((row) => answers[row] === "").length);
     rows.forEach((row) => (answers[row] = answer));
     chosen.clear();
     cursor = anchor = answer === "" ? rows[0] : nextOpen(rows[rows.length - 1]);
@@ -213,7 +213,7 @@ function render({ model, el, signal }) {
 
   function update() {
     if (!data) return;
-    const { nodes, bar, open: still } = galleryHead(data, answers);
+    const { nodes, bar, open: still } = galleryHead(data, answers, pace);
     head.replaceChildren(...nodes, saved, keysButton, bar);
     root.dataset.open = still;
     if (!empty()) grid.reveal(cursor);

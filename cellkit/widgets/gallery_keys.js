@@ -27,12 +27,31 @@ function galleryHelp({ keymap, similar }) {
   ];
 }
 
-/** The title and the counts of the answers, and how many rows are open. */
-function galleryHead({ title, styles, noted }, answers) {
+const [PAUSE_MS, FOR_A_PACE] = [60000, 10]; // longer is a pause, no pace; fewer answers tell none
+
+/** How fast answers come, and how long the open ones take at that pace. */
+function makePace() {
+  let [answered, spent, last] = [0, 0, performance.now()];
+  return {
+    note(many) {
+      const passed = performance.now() - last;
+      if (passed < PAUSE_MS) { spent += passed; answered += many; }
+      last += passed;
+    },
+    say(open) {
+      if (answered < FOR_A_PACE || !open) return "";
+      const perMinute = answered / (spent / 60000), left = Math.ceil(open / perMinute);
+      return `${Math.round(perMinute)} a minute, ${left > 90 ? `${Math.ceil(left / 60)} hours` : `${left} min`} left`;
+    },
+  };
+}
+
+/** The title and the counts of the answers, how many rows are open and how long they will take. */
+function galleryHead({ title, styles, noted }, answers, pace) {
   const counts = Object.fromEntries([...Object.keys(styles), ""].map((name) => [name, 0]));
   for (const told of answers) counts[told] += 1;
   const [bar, text] = progressBar(styles, counts, answers.length);
-  const nodes = [make("strong", {}, title), text, noted && make("span", { class: "ck-noted" }, noted)].filter(Boolean);
+  const nodes = [make("strong", {}, title), text, make("span", { class: "ck-quiet ck-pace" }, pace.say(counts[""])), noted && make("span", { class: "ck-noted" }, noted)].filter(Boolean);
   return { nodes, bar, open: counts[""] };
 }
 

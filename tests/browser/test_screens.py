@@ -1,6 +1,7 @@
 """The screens in a real browser, as a person uses them."""
 
 import json
+import re
 import subprocess
 
 import numpy as np
@@ -74,6 +75,7 @@ def test_labels_by_key_and_by_rectangle_survive_undo_redo_and_a_restart(run, stu
     assert chosen >= 4
     gallery.get_by_role("button", name="all artefact").click()
     expect(gallery).to_have_attribute("data-rev", "9")
+    expect(gallery.locator(".ck-pace")).to_have_text(re.compile(r"^\d+ a minute, \d+ min left$"))
     row = int(gallery.locator('.ck-tile[data-answer="artefact"]').last.get_attribute("data-index"))
     tile.nth(row).dblclick()
     expect(tile.nth(row)).to_have_attribute("data-answer", "cell")
