@@ -5,8 +5,8 @@
 With `--untrained DIR` it writes a network that has learnt nothing there instead, for
 `benchmarks/real_loop.py --base DIR/untrained`.
 
-Every variant learns from the same 60 synthetic volumes (and, where it says so, real ones), and is judged
-on 20 other synthetic volumes and on the cfos and microglia volumes that are left out of all of them.
+Every variant learns from the same 40 synthetic volumes (and, where it says so, real ones), and is judged
+on 16 other synthetic volumes and on the cfos and microglia volumes that are left out of all of them.
 """
 
 import argparse
@@ -20,9 +20,11 @@ from supplied import SETTINGS, Plan, cells_there, judge, train
 from cellkit.networks import NetworkCard, save_network
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 
-RECIPE = Recipe(volumes=(60, 15, 20), left_out=("1147", "6506", "7466"))
+RECIPE = Recipe(
+    volumes=(40, 12, 16), cuts=(("cfos", 1), ("microglia", 2)), left_out=("1147", "6506", "7466")
+)
 SIZES = {
-    "small": ClassifierSettings(stem=12, widths=(24, 40, 40), groups=4),
+    "small": ClassifierSettings(stem=16, widths=(32, 48, 48)),
     "medium": ClassifierSettings(),
     "large": ClassifierSettings(stem=32, widths=(64, 128, 128)),
 }
@@ -46,7 +48,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path)
     parser.add_argument("--untrained", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("training-cache/compared"))
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
     options = parser.parse_args()
     if options.untrained:
         save_network(build_classifier((*GEOMETRY.shape, 3)), NetworkCard(name="untrained"), options.untrained)
@@ -59,7 +61,7 @@ def main() -> None:
         network = train(variant, name)
         test = joined([
             gather("test", replace(variant.recipe, left_out=()), variant.cache, None),
-            gather("test", replace(variant.recipe, volumes=(60, 15, 0)), variant.cache, options.real),
+            gather("test", replace(variant.recipe, volumes=(40, 12, 0)), variant.cache, options.real),
         ])  # fmt: skip
         counts = judge(network, test, cells_there(options.real))
         real = counts["volume"].isin(variant.recipe.left_out)
