@@ -56,14 +56,13 @@ def second_network(monkeypatch, study: Study, *, better: float = 1.0, name: str 
     from cellkit.measuring import audits
     from cellkit.networks.card import NetworkCard
 
-    def predict(network, image, places, *, intensities, diameter_um):
+    def call_places(study, network, places):
         known = places[["image", "z", "y", "x"]].merge(study.candidates(), on=["image", "z", "y", "x"])
         return expit(known["score"] + better * np.where(known["cell"], 1, -1))
 
     def load_network(found, folder, task):
         return SimpleNamespace(card=NetworkCard(found, threshold=0.5, sha256="0" * 64))
 
-    monkeypatch.setattr(Study, "intensities", lambda study, name: {})
-    monkeypatch.setattr(audits, "predict", predict)
+    monkeypatch.setattr(audits.embedding_store, "call_places", call_places)
     monkeypatch.setattr(audits, "load_network", load_network)
     return name

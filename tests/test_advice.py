@@ -26,13 +26,13 @@ def rounds(study, monkeypatch, gains, *, labels=(100, 200, 400, 800, 1600)):
     monkeypatch.setattr(type(study), "cards", lambda study: cards)
     better = {card["name"]: gain for card, gain in zip(cards, gains, strict=True)}
 
-    def predict(network, image, places, *, intensities, diameter_um):
+    def call_places(study, network, places):
         known = places[["image", "z", "y", "x"]].merge(study.candidates(), on=["image", "z", "y", "x"])
         return expit(known["score"] + better[network.card.name] * np.where(known["cell"], 1, -1))
 
     from cellkit.measuring import audits
 
-    monkeypatch.setattr(audits, "predict", predict)
+    monkeypatch.setattr(audits.embedding_store, "call_places", call_places)
     return [card["name"] for card in cards]
 
 
@@ -79,13 +79,15 @@ def embedded(study, monkeypatch, *, shift):
     monkeypatch.setattr(type(study), "cards", lambda study: [card])
     monkeypatch.setattr(advice, "find_network", lambda study, name: None)
 
-    def embed(network, image, places, *, intensities, diameter_um):
+    def embeddings_at(study, network, places):
         rng = np.random.default_rng(len(places))
         far = shift * (places["image"].iloc[0] == "animal-3")
-        seen = rng.normal(size=(len(places), 6)) + far
-        return places["p"].to_numpy(), seen
+        return rng.normal(size=(len(places), 6)) + far
 
-    monkeypatch.setattr(advice, "embed", embed)
+    monkeypatch.setattr(advice.embedding_store, "embeddings_at", embeddings_at)
+    monkeypatch.setattr(
+        advice.embedding_store, "call_places", lambda study, network, places: places["p"].to_numpy()
+    )
 
 
 def test_an_animal_like_those_that_trained_needs_a_small_audit_and_another_a_large_one(study, monkeypatch):

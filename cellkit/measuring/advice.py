@@ -18,13 +18,12 @@ from cellkit.estimates import (
     forecast_error,
 )
 from cellkit.estimates import advise as advise_from
-from cellkit.folder.neighbourhoods import with_crowding
 from cellkit.measuring.assessment import answered_design
 from cellkit.measuring.audits import call_places, find_network, measured, newest_network, read_audit
 from cellkit.measuring.counting import counts
 from cellkit.measuring.paired import measured_alike
-from cellkit.networks.predict import embed
 from cellkit.study import Study
+from cellkit.teaching import embedding_store
 
 UNLABELLED, ROUNDS = 2000, 4
 LOOKED_AT, READ = 1000, 200
@@ -165,15 +164,12 @@ def _measures(study: Study, image: str, network: str) -> dict[str, np.ndarray]:
     some = table.sample(min(LOOKED_AT, len(table)), random_state=study.settings.seed)
     some = some.sort_values(["frame", "z", "y", "x"]).reset_index(drop=True)
     intensities, few = study.intensities(image), some.iloc[:: -(-len(some) // READ)]
-    p, embedding = embed(
-        find_network(study, network), study.image(image), with_crowding(study, some),
-        intensities=intensities, diameter_um=study.settings.diameter_um,
-    )  # fmt: skip
+    found = find_network(study, network)
     return {
         "score": some["score"].to_numpy(),
-        "p": p,
+        "p": embedding_store.call_places(study, found, some),
         "brightness": _brightness(study.image(image), few, intensities["signal"]),
-        "embedding": embedding,
+        "embedding": embedding_store.embeddings_at(study, found, some),
     }
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 
 from cellkit.folder.disk import fingerprint
-from cellkit.folder.neighbourhoods import with_crowding
 from cellkit.ledger import current_labels
 from cellkit.match import match_points
-from cellkit.networks.predict import predict
 from cellkit.networks.store import Network, load_network
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS, UNSURE, check_table
+from cellkit.teaching import embedding_store
 
 PLACE_UM = ["z_um", "y_um", "x_um"]
 CALLS = ["p", "called", "network"]
@@ -191,14 +190,9 @@ def _calls_of(study: Study, network: str) -> pd.DataFrame:
 def _predict_rest(study: Study, called: pd.DataFrame, name: str) -> pd.DataFrame:
     p = called["p"].to_numpy("float64", copy=True)
     is_called = called["called"].eq(True).to_numpy(copy=True)
-    if np.isnan(p).any():
+    rest = np.flatnonzero(np.isnan(p))
+    if len(rest):
         network = find_network(study, name)
-        for image, rows in called.groupby("image").indices.items():
-            rest = rows[np.isnan(p[rows])]
-            if len(rest):
-                p[rest] = predict(
-                    network, study.image(str(image)), with_crowding(study, called.iloc[rest]),
-                    intensities=study.intensities(str(image)), diameter_um=study.settings.diameter_um,
-                )  # fmt: skip
-                is_called[rest] = p[rest] >= network.card.threshold
+        p[rest] = embedding_store.call_places(study, network, called.iloc[rest])
+        is_called[rest] = p[rest] >= network.card.threshold
     return called.assign(p=p, called=is_called)
