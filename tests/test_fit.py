@@ -2,6 +2,7 @@ import threading
 from dataclasses import replace
 from re import escape
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,6 +47,17 @@ def build():
 
 def same(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_without_dropout_nothing_is_dropped_and_the_network_stays_as_it_was_built(dropout):
+    one, other = build(), build_classifier((*SHAPE, 3), replace(SMALL, seed=1))
+    other.set_weights(one.get_weights())
+    (rate,) = (layer.rate for layer in one.layers if isinstance(layer, keras.layers.Dropout))
+    for model in (one, other):
+        fit(model, toy(80, 0), toy(40, 1), settings=replace(QUICK, epochs=2, dropout=dropout))
+        assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [rate]
+    assert same(one.get_weights(), other.get_weights()) is not dropout, "they drop other values"
 
 
 def test_a_network_learns_a_toy_and_its_history_says_so():

@@ -53,7 +53,19 @@ def test_the_sentences_hold_the_numbers_of_the_curves():
 
 def test_a_rise_while_the_training_loss_rises_too_is_not_overfitting():
     rising = [0.7, 0.4, 0.2, 0.2, 0.2, 0.25, 0.3, 0.35]
-    assert not read_curves(curves(rising, rising)).startswith("Overfitting")
+    assert read_curves(curves(rising, rising)) == (
+        "Unlearning since epoch 4: both losses have risen since, that on held-out labels by 62%. "
+        "The best epoch is kept; lower the learning rate."
+    )
+
+
+def test_when_the_network_before_the_first_epoch_is_kept_that_is_said():
+    history = curves(FALLING, FALLING)
+    assert read_curves(history.assign(kept=0.0)) == (
+        "None of 20 epochs judged the held-out labels as well as the network before the first, which was "
+        "kept. A lower learning rate may help, or more labels."
+    )
+    assert read_curves(history.assign(kept=1.0)).startswith("Still learning"), "control"
 
 
 def test_few_epochs_say_nothing_and_none_is_refused():

@@ -107,6 +107,7 @@ def fit(
     state = checkpoint and load_state(checkpoint, made_from)
     state = _put_back(course.trainer, state) if state else _begin(course, model, rows, earlier is not None)
     on_epoch = watch.get("on_epoch") or (lambda row: None)
+    rates = {} if settings.dropout else _without_dropout(model)
     try:
         for row in state.rows:
             on_epoch(row)
@@ -123,6 +124,8 @@ def fit(
         ) from None
     finally:
         model.set_weights(state.best)
+        for layer, rate in rates.items():
+            layer.rate = rate
     return pd.DataFrame(state.rows, columns=list(HISTORY)).astype({"epoch": "int64"})
 
 
@@ -157,6 +160,16 @@ def _trainer(model: Any, settings: FitSettings) -> Any:
         jit_compile=False,  # XLA's 3D convolutions are ten times slower on CPUs than oneDNN's
     )
     return trainer
+
+
+def _without_dropout(model: Any) -> dict[Any, float]:
+    """Let no layer drop values; return what each did before."""
+    import keras
+
+    rates = {layer: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    for layer in rates:
+        layer.rate = 0.0
+    return rates
 
 
 def _loss(targets: Any, logits: Any) -> Any:

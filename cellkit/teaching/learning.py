@@ -20,12 +20,12 @@ def kept_epoch(history: pd.DataFrame) -> int:
 
 
 def read_curves(history: pd.DataFrame) -> str:
-    """Return a plain sentence: still learning, overfitting since an epoch, or the labels are the limit.
+    """Return a plain sentence: still learning, overfitting since an epoch, unlearning, or labels are the limit.
 
     Parameters
     ----------
     history : DataFrame
-        A row an epoch: `epoch`, `loss` and `val_loss`. Losses are smoothed over three epochs before they are
+        A row an epoch: `epoch`, `loss` and `val_loss`, and `kept` where it is known. Losses are smoothed over three epochs before they are
         judged, since few labels are held out as a rule.
 
     Raises
@@ -36,6 +36,11 @@ def read_curves(history: pd.DataFrame) -> str:
     if history.empty:
         raise ValueError("Curves need at least one epoch; got none. Train first.")
     n = len(history)
+    if "kept" in history and kept_epoch(history) == 0:
+        return (
+            f"None of {n} epoch{'s' * (n > 1)} judged the held-out labels as well as the network before the "
+            "first, which was kept. A lower learning rate may help, or more labels."
+        )
     if n < FEW:
         return f"Too early to say: {n} epoch{'s' * (n > 1)}. Curves can be read from {FEW} epochs on."
     taught, held_out = (_smooth(history[name].to_numpy(dtype=float)) for name in ("loss", "val_loss"))
@@ -49,6 +54,11 @@ def read_curves(history: pd.DataFrame) -> str:
             f"Overfitting since epoch {epoch}: the loss on held-out labels has risen by {rise:.0%} since, "
             "while that on the labels that train fell. The best epoch is kept; more labels help, more epochs "
             "do not."
+        )
+    if rise > RISES:
+        return (
+            f"Unlearning since epoch {epoch}: both losses have risen since, that on held-out labels by "
+            f"{rise:.0%}. The best epoch is kept; lower the learning rate."
         )
     if fall > FALLS:
         return (
