@@ -20,13 +20,13 @@ def kept_epoch(history: pd.DataFrame) -> int:
 
 
 def read_curves(history: pd.DataFrame) -> str:
-    """Return a plain sentence: still learning, overfitting since an epoch, unlearning, or labels are the limit.
+    """Return a plain sentence: still learning, overfitting since an epoch, or what else the curves show.
 
     Parameters
     ----------
     history : DataFrame
-        A row an epoch: `epoch`, `loss` and `val_loss`, and `kept` where it is known. Losses are smoothed over three epochs before they are
-        judged, since few labels are held out as a rule.
+        A row an epoch: `epoch`, `loss` and `val_loss`, and `kept` where it is known. Losses are smoothed over
+        three epochs before they are judged, since few labels are held out as a rule.
 
     Raises
     ------
