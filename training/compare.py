@@ -20,9 +20,7 @@ from supplied import SETTINGS, Plan, cells_there, judge, train
 from cellkit.networks import NetworkCard, save_network
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 
-RECIPE = Recipe(
-    volumes=(40, 12, 16), cuts=(("cfos", 1), ("microglia", 2)), left_out=("1147", "6506", "7466")
-)
+RECIPE = Recipe(volumes=(40, 12, 16), cuts=(("cfos", 1), ("microglia", 2)), left_out=("1147", "6506", "7466"))
 SIZES = {
     "small": ClassifierSettings(stem=16, widths=(32, 48, 48)),
     "medium": ClassifierSettings(),

@@ -107,7 +107,6 @@ def fit(
     state = checkpoint and load_state(checkpoint, made_from)
     state = _put_back(course.trainer, state) if state else _begin(course, model, rows, earlier is not None)
     on_epoch = watch.get("on_epoch") or (lambda row: None)
-    rates = {} if settings.dropout else _without_dropout(model)
     try:
         for row in state.rows:
             on_epoch(row)
@@ -124,8 +123,6 @@ def fit(
         ) from None
     finally:
         model.set_weights(state.best)
-        for layer, rate in rates.items():
-            layer.rate = rate
     return pd.DataFrame(state.rows, columns=list(HISTORY)).astype({"epoch": "int64"})
 
 
@@ -151,7 +148,10 @@ def _trainer(model: Any, settings: FitSettings) -> Any:
     """Return a compiled model that shares the weights of `model`, which stays uncompiled."""
     import keras
 
-    trainer = keras.Model(model.inputs, model.outputs)
+    if settings.dropout:
+        trainer = keras.Model(model.inputs, model.outputs)
+    else:
+        trainer = keras.models.clone_model(model, clone_function=_undropped)
     optimiser = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
     optimiser.build(trainer.trainable_variables)
     trainer.compile(
@@ -162,14 +162,11 @@ def _trainer(model: Any, settings: FitSettings) -> Any:
     return trainer
 
 
-def _without_dropout(model: Any) -> dict[Any, float]:
-    """Let no layer drop values; return what each did before."""
-    import keras
+def _undropped(layer: Any) -> Any:
+    """Return the layer itself, or one that drops nothing in place of one that drops values."""
+    from keras import layers
 
-    rates = {layer: layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
-    for layer in rates:
-        layer.rate = 0.0
-    return rates
+    return layers.Dropout(0.0) if isinstance(layer, layers.Dropout) else layer
 
 
 def _loss(targets: Any, logits: Any) -> Any:

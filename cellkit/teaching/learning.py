@@ -49,17 +49,8 @@ def read_curves(history: pd.DataFrame) -> str:
     rise = held_out[-1] / held_out[best] - 1
     last = max(2, n // 4)
     fall = 1 - held_out[-1] / held_out[-1 - last]
-    if rise > RISES and taught[-1] < taught[best]:
-        return (
-            f"Overfitting since epoch {epoch}: the loss on held-out labels has risen by {rise:.0%} since, "
-            "while that on the labels that train fell. The best epoch is kept; more labels help, more epochs "
-            "do not."
-        )
     if rise > RISES:
-        return (
-            f"Unlearning since epoch {epoch}: both losses have risen since, that on held-out labels by "
-            f"{rise:.0%}. The best epoch is kept; lower the learning rate."
-        )
+        return _risen(rise, epoch, overfits=bool(taught[-1] < taught[best]))
     if fall > FALLS:
         return (
             f"Still learning: the loss on held-out labels fell by {fall:.0%} over the last {last} epochs. "
@@ -74,6 +65,19 @@ def read_curves(history: pd.DataFrame) -> str:
     return (
         "The labels are the limit: both losses are flat and close to one another, so all that these labels "
         "teach is learnt. Look for labels that contradict each other, or label other kinds of places."
+    )
+
+
+def _risen(rise: float, epoch: int, *, overfits: bool) -> str:
+    if overfits:
+        return (
+            f"Overfitting since epoch {epoch}: the loss on held-out labels has risen by {rise:.0%} since, "
+            "while that on the labels that train fell. The best epoch is kept; more labels help, more epochs "
+            "do not."
+        )
+    return (
+        f"Unlearning since epoch {epoch}: both losses have risen since, that on held-out labels by "
+        f"{rise:.0%}. The best epoch is kept; lower the learning rate."
     )
 
 
