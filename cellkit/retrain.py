@@ -36,7 +36,7 @@ __all__ = [
 ONE_MICROSCOPE = AugmentSettings(
     contrast=0.2, offset=0.1, gamma=0.0, darkening=0.1, blur=0.1, noise=0.1, background_dropout=0.0
 )
-FINE_TUNING = FitSettings(epochs=20, patience=8, learning_rate=3e-4, augment=ONE_MICROSCOPE, dropout=False)
+FINE_TUNING = FitSettings(epochs=20, patience=8, learning_rate=3e-4, augment=ONE_MICROSCOPE)
 
 
 def retrain_head(
@@ -197,9 +197,7 @@ def continue_training(
 
 def settings_of(card: NetworkCard) -> FitSettings:
     """Return how all layers of a network were trained, from its card."""
-    said = {
-        field.name: card.settings[field.name] for field in fields(FitSettings) if field.name in card.settings
-    }
+    said = {field.name: card.settings[field.name] for field in fields(FitSettings)}
     return FitSettings(**said | {"augment": AugmentSettings(**said["augment"])})
 
 

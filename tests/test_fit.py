@@ -49,15 +49,15 @@ def same(one, other) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("dropout", [False, True])
-def test_without_dropout_nothing_is_dropped_and_the_network_stays_as_it_was_built(dropout):
+@pytest.mark.parametrize("earlier", [pd.DataFrame(), None])
+def test_a_network_that_goes_on_drops_nothing_and_stays_as_it_was_built(earlier):
     one, other = build(), build_classifier((*SHAPE, 3), replace(SMALL, seed=1))
     other.set_weights(one.get_weights())
     (rate,) = (layer.rate for layer in one.layers if isinstance(layer, keras.layers.Dropout))
     for model in (one, other):
-        fit(model, toy(80, 0), toy(40, 1), settings=replace(QUICK, epochs=2, dropout=dropout))
+        fit(model, toy(80, 0), toy(40, 1), settings=replace(QUICK, epochs=2), earlier=earlier)
         assert [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)] == [rate]
-    assert same(one.get_weights(), other.get_weights()) is not dropout, "they drop other values"
+    assert same(one.get_weights(), other.get_weights()) is (earlier is not None), "they drop other values"
 
 
 def test_a_network_learns_a_toy_and_its_history_says_so():

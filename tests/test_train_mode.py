@@ -17,11 +17,11 @@ from cellkit.networks.engines import compile_engine
 
 
 def forgetful():
-    """Return a network that is another one in training: batch statistics, and half of it dropped."""
+    """Return a network that is another one in training: batch statistics, and most of it dropped."""
     inputs = keras.Input((*SHAPE, 3))
     x = keras.layers.Dense(32, activation="relu")(keras.layers.Flatten()(inputs))
     x = keras.layers.BatchNormalization(momentum=0.999)(x)
-    x = keras.layers.Dropout(0.5, seed=0)(x)
+    x = keras.layers.Dropout(0.8, seed=0)(x)
     return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dense(8, name="embedding")(x)))
 
 
@@ -38,8 +38,8 @@ def test_a_history_holds_the_evaluated_losses_and_no_others():
     assert history["val_loss"].iloc[kept] == pytest.approx(_evaluated(model, judged), rel=1e-3)
     assert history["loss"].iloc[kept] == pytest.approx(_evaluated(model, taught), rel=1e-3)
     in_training = loss_of(model(judged.cubes.astype("float32"), training=True), judged.targets)
-    assert abs(in_training - history["val_loss"].iloc[kept]) > 0.02, "control: in training it is another"
-    assert not np.isclose(history["val_loss"], in_training, rtol=0.01).any()
+    assert abs(in_training - history["val_loss"].iloc[kept]) > 0.05, "control: in training it is another"
+    assert not np.isclose(history["val_loss"], in_training, rtol=0.02).any()
 
 
 def _evaluated(model, labelled):

@@ -36,9 +36,6 @@ class FitSettings:
         How often each source of pooled labels is shown: "size", by the number of its labels, or "equal".
     augment : AugmentSettings
         How the cubes are varied.
-    dropout : bool
-        Whether layers that drop values at random do so. A network that goes on from what it has learnt is
-        better taught without: what is left is scaled up, and the network that answers is another one.
     seed : int
         Of the order and the variation.
     """
@@ -53,7 +50,6 @@ class FitSettings:
     balance: float | None = 0.5
     sources: str = "size"
     augment: AugmentSettings = field(default_factory=AugmentSettings)
-    dropout: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

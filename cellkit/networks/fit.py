@@ -70,7 +70,8 @@ def fit(
     earlier : DataFrame, optional
         The history of a training that this one continues: its rows come first, and the weights that the
         network has now stay in the race for the best epoch; so they do, as epoch 0, with a history without a
-        row. The learning rate is that of `settings`.
+        row. A network that goes on from what it has learnt drops no values in training: what is left would be
+        scaled up, and what answers is another network. The learning rate is that of `settings`.
     checkpoint : Path, optional
         A folder in which every epoch is kept. Killed at any moment and called again with the same, training
         goes on from there and ends with the same weights and history, bit for bit but for `seconds`. After
@@ -103,7 +104,9 @@ def fit(
     }
     made_from = _made_from(model, settings, rows) | hashes
     watched = draw_sample(training, WATCHED, settings.seed)
-    course = _Course(_trainer(model, settings), training, watched, validation, settings, len(rows))
+    course = _Course(
+        _trainer(model, settings, drops=earlier is None), training, watched, validation, settings, len(rows)
+    )
     state = checkpoint and load_state(checkpoint, made_from)
     state = _put_back(course.trainer, state) if state else _begin(course, model, rows, earlier is not None)
     on_epoch = watch.get("on_epoch") or (lambda row: None)
@@ -144,11 +147,11 @@ def _made_from(model: Any, settings: FitSettings, rows: list[dict[str, float]]) 
     }
 
 
-def _trainer(model: Any, settings: FitSettings) -> Any:
+def _trainer(model: Any, settings: FitSettings, *, drops: bool) -> Any:
     """Return a compiled model that shares the weights of `model`, which stays uncompiled."""
     import keras
 
-    if settings.dropout:
+    if drops:
         trainer = keras.Model(model.inputs, model.outputs)
     else:
         trainer = keras.models.clone_model(model, clone_function=_undropped)
