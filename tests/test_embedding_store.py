@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from made_up import make_study
 
+from cellkit.annotate import similar
 from cellkit.cubes import CubeGeometry
 from cellkit.detect import classify
 from cellkit.networks import Network, NetworkCard, embed, load_network, predict, replace_head, save_network
@@ -232,6 +233,17 @@ def test_kept_embeddings_are_found_by_place_and_others_are_made(study, bodies, l
     assert np.abs(found[5] - found[1]).max() > 1e-3, "control: the place matters"
     here = places[places["image"] == IMAGE]
     assert call_places(study, net, here) == pytest.approx(asked(study, net, here), abs=1e-6)
+
+
+def test_what_looks_alike_is_looked_at_once(study, looks):
+    classify(study, "cells-1", progress=False)
+    seen = len(looks)
+    shutil.rmtree(study.folder / "embeddings")
+    like = study.candidates(IMAGE).iloc[[0]]
+    first = similar(study, like, n=5)
+    assert looks[seen:] == [len(study.candidates(name)) for name in ("animal-1", "animal-2")]
+    assert similar(study, like, n=5)["x"].tolist() == first["x"].tolist()
+    assert len(looks) == seen + 2, "embeddings are kept"
 
 
 def test_a_last_layer_that_is_not_linear_is_asked_as_before(study, bodies, looks):

@@ -685,7 +685,7 @@ def embedded(study, monkeypatch):
 
     looked = []
     monkeypatch.setattr(similar, "find_network", lambda study, name: None)
-    monkeypatch.setattr(similar, "call_all", lambda study, image, network: looked.append(image))
+    monkeypatch.setattr(similar, "look_once", lambda study, image, network: looked.append(image))
     monkeypatch.setattr(
         similar, "embeddings_at", lambda study, network, places: places[["z", "y", "x"]].to_numpy("float32")
     )

@@ -10,7 +10,7 @@ from cellkit.labels.sampling import as_queue, frame_of
 from cellkit.measuring.audits import find_network, newest_network
 from cellkit.study import Study
 from cellkit.tables import PLACE_COLUMNS
-from cellkit.teaching.embedding_store import call_all, embeddings_at
+from cellkit.teaching.embedding_store import embeddings_at, look_once
 
 SIMILAR = "similar"
 FEWEST = 10
@@ -31,7 +31,7 @@ def embeddings_of(study: Study, candidates: pd.DataFrame, network: str | None = 
     """
     found = find_network(study, network or newest_network(study))
     for image in candidates["image"].unique():
-        call_all(study, str(image), found)
+        look_once(study, str(image), found)
     return scaled_alike(embeddings_at(study, found, candidates))
 
 

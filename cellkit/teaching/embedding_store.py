@@ -94,6 +94,19 @@ def call_all(
     return calibrated(network, logits, around_of(candidates))
 
 
+def look_once(study: Study, name: str, network: Network) -> None:
+    """Keep a network's embeddings of all candidates of an image, unless they are kept already."""
+    kept = _file(study, name, network, study.candidates(name))
+    try:
+        for _ in _parts(kept):
+            pass
+    except _NotKeptError:
+        candidates = with_crowding(study, study.candidates(name))
+        told = scored(network, study.image(name), candidates, progress=None, **_context(study, name))
+        for _ in _keeping(study, kept, told):
+            pass
+
+
 def call_places(study: Study, network: Network, places: pd.DataFrame) -> np.ndarray:
     """Return the probability of the positive class at places (`image, frame, z, y, x`), float64 (n,).
 
