@@ -16,7 +16,7 @@ class FitSettings:
     Attributes
     ----------
     epochs : int
-        At most so many; one shows as many cubes as there are labels.
+        At most so many; one shows as many cubes as there are labels, filled up to whole batches.
     batch : int
         Cubes in one step.
     learning_rate : float

@@ -97,25 +97,28 @@ def batches(
     """Yield varied batches (cubes, targets, weights), each made while the one before is learnt.
 
     Targets (n, 2) are the class and the margin. Order and variation hang on the seed, the epoch and the batch
-    alone: no random state is carried along.
+    alone: no random state is carried along. All batches are of one size, for which the network is compiled
+    once: the last is filled up with the first labels of the epoch.
     """
     order = draw_order(training, settings, np.random.default_rng((settings.seed, epoch)))
+    size = min(settings.batch, len(order))
+    order = np.append(order, order[: -len(order) % size])
     weights, margins = _shared_out(training, settings), training.known
 
     def batch(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = order[start : start + settings.batch]
+        rows = order[start : start + size]
         rng = np.random.default_rng((settings.seed, epoch, start))
         cubes = augment_cubes(np.asarray(training.cubes[rows], dtype=np.float32), rng, settings.augment)
         targets = np.stack([training.targets[rows], margins[rows]], axis=1, dtype=np.float32)
         return cubes, targets, weights[rows]
 
-    starts = range(0, len(order), settings.batch)
+    starts = range(0, len(order), size)
     with ThreadPoolExecutor(1) as maker:
         coming = maker.submit(batch, 0)
         for start in starts:
             ready = coming.result()
             if start != starts[-1]:
-                coming = maker.submit(batch, start + settings.batch)
+                coming = maker.submit(batch, start + size)
             yield ready
 
 

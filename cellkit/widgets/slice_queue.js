@@ -4,10 +4,11 @@ function queueShelf() {
     n: 0, at: 0, frame: 0, told: [], points: [], rowOf: new Map(),
     waiting: false, // for the image of the row that comes next
 
-    /** Take over what Python knows; the points of the rows come with all the points of an image. */
-    take({ told, points, at, frame }) {
+    /** Take over what Python knows; the points of the rows come with all the points of an image. What it knew
+        before it read the last answers (`behind`) would open their rows again. */
+    take({ told, points, at, frame }, behind) {
       queue.n = told.length;
-      queue.told = told;
+      if (points || !behind) queue.told = told;
       if (!points) return;
       Object.assign(queue, { points, at, frame, waiting: false });
       queue.rowOf = new Map(points.map((point, row) => [point, row]).filter(([point]) => point >= 0));

@@ -44,8 +44,8 @@ function render({ model, el, signal }) {
       const whole = message.op === "points";
       if (whole) points.fill(message, buffers);
       else points.change(message, buffers);
-      if (message.queue) queue.take(message.queue);
       if (message.said) now.pending = Math.max(0, now.pending - 1);
+      if (message.queue) queue.take(message.queue, now.pending > 0);
       clearTimeout(settled);
       if (message.said && !now.data.box) settled = setTimeout(() => post(model, { op: "settled" }), SETTLED_MS);
       if (root.dataset.unsaved !== "1") { now.saved = now.pending ? "saving" : "saved"; fail(""); }

@@ -13,10 +13,10 @@ pytestmark = pytest.mark.browser
 OPEN = "from cellkit.study import open_study\nstudy = open_study('{0}')"
 STAND_IN = """from types import SimpleNamespace
 from cellkit.labels import similar
-from cellkit.study import Study
 card = SimpleNamespace(name='net-a', sha256='0')
 similar.find_network = lambda study, name: SimpleNamespace(card=card)
-similar.embed = lambda network, image, places, **_: (None, places[['z', 'y', 'x']].to_numpy('float32'))"""
+similar.look_once = lambda study, name, network: None
+similar.embeddings_at = lambda study, network, places: places[['z', 'y', 'x']].to_numpy('float32')"""
 
 
 @pytest.fixture
