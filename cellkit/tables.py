@@ -72,19 +72,17 @@ def check_table(table: pd.DataFrame, columns: dict[str, str], *, what: str) -> p
             f"{what} must have the columns {', '.join(columns)}; {', '.join(missing)} is missing. "
             f"Found: {', '.join(map(str, table.columns)) or 'none'}."
         )
-    checked = table.copy()
-    for name, kind in columns.items():
-        checked[name] = _checked_column(table[name], kind, f"{what}: column {name}")
-    return checked
+    checked = {name: _checked_column(table[name], columns[name], f"{what}: column {name}") for name in columns}
+    return pd.DataFrame({name: checked.get(name, table[name]) for name in table.columns})
 
 
 def _checked_column(column: pd.Series, kind: str, where: str) -> pd.Series:
     may_be_empty = column.name in MAY_BE_EMPTY
     if kind == "str":
-        filled = column.astype(object).where(column.notna(), "")
+        filled = np.where(column.isna(), "", column.to_numpy(dtype=object))
         if not may_be_empty and (filled == "").any():
             raise ValueError(f"{where} must be filled in; row {_first(filled == '')} is empty. Fill it in.")
-        return filled.astype("str")
+        return pd.Series(filled, column.index, dtype="str")
     if kind == "bool":
         as_text = column.astype("str").str.lower()
         bad = ~as_text.isin(["true", "false"])
@@ -95,8 +93,8 @@ def _checked_column(column: pd.Series, kind: str, where: str) -> pd.Series:
             )
         return as_text == "true"
     numbers = pd.to_numeric(column, errors="coerce")
-    empty = numbers.isna() & column.isna() & may_be_empty
-    wrong = ~(numbers.astype("float64").abs() < np.inf) & ~empty
+    wrong = ~np.isfinite(numbers.to_numpy(dtype="float64", na_value=np.nan))
+    wrong &= ~(column.isna().to_numpy() & may_be_empty)
     if wrong.any():
         raise ValueError(
             f"{where} must be a finite number; row {_first(wrong)} holds {column[wrong].tolist()[0]!r}. "

@@ -7,7 +7,7 @@ decoded, and the last ones are kept.
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -148,23 +148,21 @@ def _parsed(path: Path) -> tifffile.TiffFile:
     """Open a TIFF and read its structure; what tifffile only logs about damage becomes an error."""
     if path.stat().st_size == 0:
         raise ValueError(f"A TIFF must hold an image; {path} is empty (0 bytes). Copy it again.")
-    with _heard() as complaints:
-        tiff = None
+    with _heard() as complaints, ExitStack() as opened:
+        number, in_pyramid = 0, False
         try:
-            tiff = tifffile.TiffFile(path)
+            tiff = opened.enter_context(tifffile.TiffFile(path))
             number = len(tiff.pages) and len(tiff.series)
+            in_pyramid = bool(number and tiff.pages.first.pages)
         except Exception as error:  # a damaged header breaks the parser anywhere
             complaints.append(f"corrupted: {error}")
-            number = 0
-    if any("not a TIFF" in said for said in complaints):
-        raise ValueError(f"An image with this ending must be a TIFF; {path} is not. Save it as TIFF.")
-    if tiff is not None and number and tiff.pages.first.pages:  # of a pyramid tifffile expects another shape
-        complaints = [said for said in complaints if "invalid shaped series metadata" not in said]
-    if number == 0 or any(DAMAGED.search(said) for said in complaints):
-        if tiff is not None:
-            tiff.close()
-        raise ValueError(f"A TIFF must be whole; {path} is damaged or cut short. Copy or save it again.")
-    assert tiff is not None
+        if any("not a TIFF" in said for said in complaints):
+            raise ValueError(f"An image with this ending must be a TIFF; {path} is not. Save it as TIFF.")
+        if in_pyramid:  # tifffile expects another shape of it
+            complaints = [said for said in complaints if "invalid shaped series metadata" not in said]
+        if number == 0 or any(DAMAGED.search(said) for said in complaints):
+            raise ValueError(f"A TIFF must be whole; {path} is damaged or cut short. Copy or save it again.")
+        opened.pop_all()
     return tiff
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from lab import FLAGS, RUN_ALL, open_book, serve
+from lab import FLAGS, RUN_ALL, close_books, open_book, serve
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +34,36 @@ def lab(tmp_path_factory, chromium):
         yield lab
 
 
-@pytest.fixture
-def page(lab, browser):
-    """A page that fails its test when it asks for anything outside or meets an error."""
+@pytest.fixture(scope="session")
+def window(browser):
+    """The page in which all tests open their notebooks."""
     context = browser.new_context(viewport={"width": 1366, "height": 768})
-    page = context.new_page()
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def page(lab, window):
+    """A page that fails its test when it asks for anything outside or meets an error."""
     bad = []
     own = (lab.url, "data:", "blob:")
-    page.on("request", lambda request: None if request.url.startswith(own) else bad.append(request.url))
-    page.on("pageerror", lambda error: bad.append(str(error)))
-    yield page
-    context.close()
+
+    def asked(request):
+        if not request.url.startswith(own):
+            bad.append(request.url)
+
+    def broke(error):
+        bad.append(str(error))
+
+    window.on("request", asked)
+    window.on("pageerror", broke)
+    yield window
+    if window.url.startswith(lab.url):
+        close_books(window)
+        if window.locator(".jp-Dialog").count():
+            window.goto("about:blank")  # the next test begins with a page of its own
+    window.remove_listener("request", asked)
+    window.remove_listener("pageerror", broke)
     assert not bad
 
 

@@ -45,6 +45,17 @@ OPTIONS = [
     "--LabApp.expose_app_in_browser=True",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
 ]
+CLOSE = """async () => {
+  for (const widget of [...window.jupyterapp.shell.widgets('main')]) {
+    await widget.sessionContext?.shutdown();
+    widget.dispose();
+  }
+}"""
+OPENED = """path => {
+  const context = window.jupyterapp?.shell.currentWidget?.context;
+  return context?.path === path && context.isReady;
+}"""
+OPEN = "path => window.jupyterapp.commands.execute('docmanager:open', { path })"
 READY = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }"
 RUN_ALL = "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
 
@@ -85,14 +96,27 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 
 
 def open_book(lab: SimpleNamespace, page, name: str, *cells: str, after: str = RUN_ALL):
-    """Write a notebook with these cells, open it and run it; without cells, open the one that is there."""
+    """Write a notebook with these cells, open it alone and run it; without cells, open the one that is there.
+
+    A page that shows JupyterLab already is not loaded again, which takes longer than most tests, unless it
+    shows this notebook.
+    """
     if cells:
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, lab.home / name)
-    page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
+    if page.url.startswith(f"{lab.url}/lab") and not page.evaluate(OPENED, name):
+        close_books(page)
+        page.evaluate(OPEN, name)
+    else:
+        page.goto(f"{lab.url}/lab/tree/{name}?reset&token={lab.token}")
+    page.wait_for_function(OPENED, arg=name, timeout=60_000)
     page.wait_for_selector(".jp-NotebookPanel .jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context?.isReady")
     page.evaluate(READY)
     page.evaluate(after)
     return page
+
+
+def close_books(page) -> None:
+    """Close all notebooks of a page as they are, and end their kernels."""
+    page.evaluate(CLOSE)
