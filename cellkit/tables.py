@@ -72,7 +72,9 @@ def check_table(table: pd.DataFrame, columns: dict[str, str], *, what: str) -> p
             f"{what} must have the columns {', '.join(columns)}; {', '.join(missing)} is missing. "
             f"Found: {', '.join(map(str, table.columns)) or 'none'}."
         )
-    checked = {name: _checked_column(table[name], columns[name], f"{what}: column {name}") for name in columns}
+    checked = {
+        name: _checked_column(table[name], columns[name], f"{what}: column {name}") for name in columns
+    }
     return pd.DataFrame({name: checked.get(name, table[name]) for name in table.columns})
 
 

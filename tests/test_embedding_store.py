@@ -73,6 +73,25 @@ def looks(monkeypatch):
     return seen
 
 
+def test_where_all_is_kept_no_network_is_loaded(study, tmp_path, monkeypatch):
+    save_network(body(), CARD, tmp_path)
+    p = call_all(study, IMAGE, load_network(tmp_path / "base"))
+
+    def load(*_):
+        raise AssertionError("a network was loaded")
+
+    monkeypatch.setattr("cellkit.networks.store.load_model", load)
+    again, places = load_network(tmp_path / "base"), study.candidates(IMAGE).head(7)
+    assert np.array_equal(call_all(study, IMAGE, again), p)
+    assert np.array_equal(call_places(study, again, places), p[:7])
+    assert embeddings_at(study, again, places).shape == (7, 11)
+    written = study.folder / "embeddings" / "networks.json"
+    for damaged in ("{", '{"x": 1}', "[]"):
+        written.write_text(damaged)
+        with pytest.raises(AssertionError, match=r"^a network was loaded$"):
+            call_all(study, IMAGE, again)
+
+
 def asked(study, net, places=None) -> np.ndarray:
     """Return p as a network says it of cubes that are cut now."""
     places = study.candidates(IMAGE) if places is None else places

@@ -21,15 +21,14 @@ from scipy.spatial import KDTree
 
 from cellkit.folder.disk import fingerprint, write_json
 from cellkit.folder.neighbourhoods import with_crowding
-from cellkit.networks.architectures import EMBEDDING
 from cellkit.networks.engines import Scores
-from cellkit.networks.heads import head_of, logits_of
+from cellkit.networks.heads import logits_of
 from cellkit.networks.predict import around_of, calibrated, embed, predict, scored
 from cellkit.networks.store import Network
 from cellkit.study import Study
 from cellkit.teaching.cube_store import way_of_cutting
+from cellkit.teaching.outlines import FOLDER, outline_of
 
-FOLDER = "embeddings"
 BODIES = 2  # that of the newest network, and that of the one before or of the supplied one
 PART = 4096
 AT = ["frame", "z", "y", "x"]
@@ -77,7 +76,7 @@ def call_all(
     UserWarning
         If embeddings cannot be kept, on a full disk for instance; the probabilities are right all the same.
     """
-    candidates, head = with_crowding(study, study.candidates(name)), head_of(network.model)
+    candidates, head = with_crowding(study, study.candidates(name)), outline_of(study, network).head
     context = {**_context(study, name), "progress": progress}
     if head is None:
         return predict(network, study.image(name), candidates, **context)
@@ -112,7 +111,7 @@ def call_places(study: Study, network: Network, places: pd.DataFrame) -> np.ndar
 
     Of candidates whose embeddings are kept it takes no cube.
     """
-    places, head = with_crowding(study, places), head_of(network.model)
+    places, head = with_crowding(study, places), outline_of(study, network).head
     if head is not None:
         logits = logits_of(embeddings_at(study, network, places), head)
         return calibrated(network, logits, around_of(places))
@@ -132,7 +131,7 @@ def embeddings_at(study: Study, network: Network, places: pd.DataFrame) -> np.nd
     places : DataFrame
         Columns `image, frame, z, y, x`, in voxels.
     """
-    found = np.empty((len(places), _length(network)), np.float32)
+    found = np.empty((len(places), outline_of(study, network).length), np.float32)
     for name, rows in places.groupby("image").indices.items():
         image, here, candidates = str(name), places.iloc[rows], study.candidates(str(name))
         row_of = _rows_of(here, candidates)
@@ -151,14 +150,11 @@ def _context(study: Study, name: str) -> dict[str, Any]:
     return {"intensities": study.intensities(name), "diameter_um": study.settings.diameter_um}
 
 
-def _length(network: Network) -> int:
-    return int(network.model.get_layer(EMBEDDING).output.shape[-1])
-
-
 def _file(study: Study, name: str, network: Network, candidates: pd.DataFrame) -> _Kept:
-    made_of = [way_of_cutting(study, name, network.card), network.scores.name, fingerprint(candidates[AT])]
-    path = study.folder / FOLDER / network.body / f"{name}.float32"
-    return _Kept(path, fingerprint(made_of), (len(candidates), _length(network)))
+    known = outline_of(study, network)
+    made_of = [way_of_cutting(study, name, network.card), known.engine, fingerprint(candidates[AT])]
+    path = study.folder / FOLDER / known.body / f"{name}.float32"
+    return _Kept(path, fingerprint(made_of), (len(candidates), known.length))
 
 
 def _rows_of(places: pd.DataFrame, candidates: pd.DataFrame) -> np.ndarray:
