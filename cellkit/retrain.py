@@ -49,6 +49,9 @@ def retrain_head(
 ) -> Network:
     """Teach the last layer of a network all labels that may train: seconds, between two batches.
 
+    With labels in two animals or more it learns what holds in the animals left out; where nothing does, it
+    says what the network said before, at another slope and offset, and its card has the strength 0.
+
     Parameters
     ----------
     study : Study
@@ -101,7 +104,7 @@ def retrain(
     """Teach all layers of a network all labels that may train: minutes; interrupted, it keeps the best epoch.
 
     The last layer is taught alone first, as by `retrain_head`; if no epoch of all layers is better than that
-    on the labels held out, it stays so.
+    on the labels held out, by more than chance, it stays so.
 
     Killed at any moment, even by the machine, and called again, it goes on from the last epoch and ends with
     the very network that it would have made: checkpoints lie in the network's folder until it is saved.
@@ -164,7 +167,7 @@ def continue_training(
     """Teach a finished network of the study more epochs, on all labels that may train by now.
 
     The result is a network of its own; its history holds both trainings. The weights to start from stay in
-    the race: if no epoch is better on the held-out labels, they are kept.
+    the race: if no epoch is better on the held-out labels, by more than chance, they are kept.
 
     Parameters
     ----------

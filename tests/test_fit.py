@@ -149,6 +149,22 @@ def test_the_last_epoch_that_cannot_be_told_from_the_best_is_kept(monkeypatch):
         monkeypatch.undo()
 
 
+def test_what_a_network_knew_is_left_only_for_what_judges_better_by_more_than_chance(monkeypatch):
+    rng = np.random.default_rng(0)
+    start, noise = rng.uniform(0.5, 0.6, 32), rng.normal(0, 0.01, 32)
+    noise -= noise.mean()
+    error = noise.std(ddof=1) / np.sqrt(32)
+    better, no_better = start + noise - 1.1 * error, start + noise - 0.9 * error
+    as_if(monkeypatch, [start, no_better, better, better - 0.5 * noise, no_better, better + noise])
+    model, weights = build(), {}
+    history = fit(
+        model, toy(32, 0), toy(32, 1), settings=replace(QUICK, epochs=5, patience=5, smooth=1),
+        earlier=pd.DataFrame(), on_epoch=lambda row: weights.setdefault(row["epoch"], model.get_weights()),
+    )  # fmt: skip
+    assert history["kept"].tolist() == [0, 1, 0, 0, 0]
+    assert kept_epoch(history) == 2 and same(model.get_weights(), weights[2])
+
+
 def test_the_loss_in_the_history_is_the_evaluated_one_and_weighs_the_classes_by_the_balance():
     model, judged = build(), toy(40, 1, positive=0.1)
     model.layers[-1].set_weights([model.layers[-1].get_weights()[0], np.ones(1)])
@@ -338,6 +354,20 @@ def test_few_and_noisy_labels_get_a_stronger_penalty_when_whole_groups_are_held_
     grouped = fit_head(embeddings, targets, groups=group_of, seed=0)
     alone = fit_head(embeddings, targets, seed=0)
     assert grouped.strength < alone.strength, "labels of a group are copies: only held-out groups tell"
+
+
+def test_what_holds_in_one_animal_and_not_in_the_other_is_not_learnt():
+    rng = np.random.default_rng(0)
+    animal, targets = np.repeat([0, 1], 100), np.tile([0, 1], 100)
+    embeddings = rng.normal(size=(200, 4))
+    embeddings[:, 0] += 3 * np.where(animal == 0, 1, -1) * (2 * targets - 1)
+    before = 2.0 * (2 * targets - 1) + rng.normal(size=200) * 2
+    head = fit_head(embeddings, targets, groups=animal, before=before, seed=0)
+    assert head.strength == 0 and not head.kernel.any()
+    assert head.kept > 0.3, "what the network said stays"
+    embeddings[animal == 1, 0] *= -1
+    taught = fit_head(embeddings, targets, groups=animal, before=before, seed=0)
+    assert taught.strength > 0 and abs(taught.kernel[0]) > 0.3, "control: it holds in both"
 
 
 def test_a_head_counts_a_label_of_weight_three_as_three_labels(monkeypatch):

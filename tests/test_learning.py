@@ -62,8 +62,8 @@ def test_a_rise_while_the_training_loss_rises_too_is_not_overfitting():
 def test_when_the_network_before_the_first_epoch_is_kept_that_is_said():
     history = curves(FALLING, FALLING)
     assert read_curves(history.assign(kept=0.0)) == (
-        "None of 20 epochs judged the held-out labels as well as the network before the first, which was "
-        "kept. A lower learning rate may help, or more labels."
+        "None of 20 epochs judged the held-out labels better, by more than chance, than the network before "
+        "the first, which was kept. More labels help, or a lower learning rate."
     )
     assert read_curves(history.assign(kept=1.0)).startswith("Still learning"), "control"
 

@@ -34,7 +34,7 @@ class Watch(TypedDict, total=False):
 
 
 class _Course(NamedTuple):
-    """What stays the same through a training; `first` epochs were taught before it."""
+    """What stays the same through a training; if it `goes_on` from one before, that had `first` epochs."""
 
     trainer: Any
     training: TrainingSet
@@ -42,6 +42,7 @@ class _Course(NamedTuple):
     validation: TrainingSet
     settings: FitSettings
     first: int
+    goes_on: bool
 
     @property
     def steps(self) -> int:
@@ -59,7 +60,7 @@ def fit(
     checkpoint: Path | None = None,
     **watch: Unpack[Watch],
 ) -> pd.DataFrame:
-    """Teach a network in place; it ends with the weights of the last epoch that judges as well as the best.
+    """Teach a network in place; it ends with the weights of the epoch that its history marks as kept.
 
     Parameters
     ----------
@@ -70,8 +71,10 @@ def fit(
     earlier : DataFrame, optional
         The history of a training that this one continues: its rows come first, and the weights that the
         network has now stay in the race for the best epoch; so they do, as epoch 0, with a history without a
-        row. A network that goes on from what it has learnt drops no values in training: what is left would be
-        scaled up, and what answers is another network. The learning rate is that of `settings`.
+        row. They are left only for an epoch that judges better by more than chance: what a network knew
+        before holds in more animals than the few that are labelled. And it drops no values in training: what
+        is left would be scaled up, and what answers is another network. The learning rate is that of
+        `settings`.
     checkpoint : Path, optional
         A folder in which every epoch is kept. Killed at any moment and called again with the same, training
         goes on from there and ends with the same weights and history, bit for bit but for `seconds`. After
@@ -87,8 +90,9 @@ def fit(
         One row an epoch: epoch; loss, accuracy, f1, precision and recall on (at most 256) training cubes as
         they are, evaluated after the epoch, and the same with `val_` on the validation cubes; val_smooth, the
         mean of val_loss over the last `smooth` epochs; kept, 1 if that is not above the least by more than
-        the standard error of the difference, label by label: the last such epoch gives the weights;
-        learning_rate; seconds. Losses are weighted to the classes' shares in `balance`.
+        the standard error of the difference, label by label, or, with `earlier`, if it is below the one kept
+        so far by more than that: the last such epoch gives the weights; learning_rate; seconds. Losses are
+        weighted to the classes' shares in `balance`.
 
     Raises
     ------
@@ -104,11 +108,11 @@ def fit(
     }
     made_from = _made_from(model, settings, rows) | hashes
     watched = draw_sample(training, WATCHED, settings.seed)
-    course = _Course(
-        _trainer(model, settings, drops=earlier is None), training, watched, validation, settings, len(rows)
-    )
+    goes_on = earlier is not None
+    trainer = _trainer(model, settings, drops=not goes_on)
+    course = _Course(trainer, training, watched, validation, settings, len(rows), goes_on)
     state = checkpoint and load_state(checkpoint, made_from)
-    state = _put_back(course.trainer, state) if state else _begin(course, model, rows, earlier is not None)
+    state = _put_back(trainer, state) if state else _begin(course, model, rows)
     on_epoch = watch.get("on_epoch") or (lambda row: None)
     try:
         for row in state.rows:
@@ -116,7 +120,7 @@ def fit(
         while _goes_on(state, course) and (judged := _epoch(course, state, watch.get("stop"))):
             state = judged
             on_epoch(state.rows[-1])
-            state = _after(state, model, course.trainer)
+            state = _after(state, model, trainer)
             if checkpoint is not None:
                 save_state(checkpoint, state, made_from)
     except _NotFiniteError as error:
@@ -180,11 +184,11 @@ def _loss(targets: Any, logits: Any) -> Any:
     return ops.softplus(total) - targets[:, 0] * total
 
 
-def _begin(course: _Course, model: Any, rows: list[dict[str, float]], in_race: bool) -> State:
+def _begin(course: _Course, model: Any, rows: list[dict[str, float]]) -> State:
     """Return the state before the first epoch: what was taught before counts as its best."""
-    if not in_race:
+    if not course.goes_on:
         return State(rows, 0, [], [], model.get_weights(), [], [])
-    _, losses = _evaluate(course.trainer, course.validation, course.settings, "")
+    _, losses = _evaluate(course.trainer, course.validation, course.settings, "val_")
     best = kept_epoch(pd.DataFrame(rows)) if rows else 0
     return State(rows, best, [], [], model.get_weights(), [], [losses])
 
@@ -242,16 +246,25 @@ def _epoch(course: _Course, state: State, stop: threading.Event | None) -> State
     judged, losses = _evaluate(trainer, course.validation, settings, "val_")
     recent = [*state.recent, losses][-settings.smooth :]
     smooth = np.mean(recent, axis=0)
-    least = smooth if not state.least or smooth.sum() < state.least[0].sum() else state.least[0]
-    judged |= {"val_smooth": float(smooth.sum()), "kept": float(_as_good(smooth, least))}
+    kept, least = _judged(smooth, state.least, course)
+    judged |= {"val_smooth": float(smooth.sum()), "kept": float(kept)}
     row = {"epoch": epoch} | row | judged | {"learning_rate": rate, "seconds": perf_counter() - began}
     return state._replace(rows=[*state.rows, row], recent=recent, least=[least])
 
 
-def _as_good(losses: np.ndarray, least: np.ndarray) -> bool:
-    """Tell whether losses of the same labels are above the least by no more than one standard error."""
-    apart = losses - least
-    return bool(apart.mean() <= apart.std(ddof=1) / np.sqrt(len(apart)))
+def _judged(losses: np.ndarray, before: list[np.ndarray], course: _Course) -> tuple[bool, np.ndarray]:
+    """Tell whether an epoch is kept, and return the losses of the labels that the next is held against."""
+    least = before[0] if before else losses
+    if course.goes_on:
+        kept = _below(least - losses)
+        return kept, losses if kept else least
+    least = losses if losses.sum() < least.sum() else least
+    return not _below(losses - least), least
+
+
+def _below(by: np.ndarray) -> bool:
+    """Tell whether losses of the same labels lie lower, on average, by more than one standard error."""
+    return bool(by.mean() > by.std(ddof=1) / np.sqrt(len(by)))
 
 
 def _evaluate(

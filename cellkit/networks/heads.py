@@ -10,6 +10,7 @@ from cellkit.networks.architectures import EMBEDDING
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))
 FOLDS = 5
+KEEPS = 0.0  # the strength that takes over what the network said before, at another slope and offset
 EASE = 3.0  # so much weaker is the penalty on what the network said before
 
 
@@ -33,7 +34,8 @@ def fit_head(
 ) -> Head:
     """Fit a regularised logistic regression; how strongly, grouped cross-validation decides.
 
-    With few labels it ends near what the network said `before`, for that is penalised a ninth as much.
+    With few labels it ends near what the network said `before`, for that is penalised a ninth as much. Where
+    nothing that the labels teach of the embedding holds in the groups left out, it is left as it was.
 
     Parameters
     ----------
@@ -51,15 +53,15 @@ def fit_head(
     Returns
     -------
     Head
-        `strength` is the inverse of the penalty, one of 0.0001 to 100; `kept` is by what the logits before
-        are multiplied, 0 without them.
+        `strength` is the inverse of the penalty, one of 0.0001 to 100, or 0 if the kernel is zero and the
+        logits before are all that is kept, at another slope and offset; `kept` is by what they are
+        multiplied, 0 without them.
 
     Raises
     ------
     ValueError
         If there are labels of one class only.
     """
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     embeddings, targets = np.asarray(embeddings, dtype=np.float64), np.asarray(targets).astype(int)
@@ -77,34 +79,48 @@ def fit_head(
     spread[-1] /= EASE
     scaled = (seen - centre) / spread
     with threadpool_limits(1):  # on matrices this small threads wait for one another
-        strength = _best_strength(scaled, targets, weights, groups, seed)
-        fitted = LogisticRegression(C=strength, max_iter=2000).fit(scaled, targets, sample_weight=weights)
-    kernel = fitted.coef_[0] / spread
-    bias, kept = float(fitted.intercept_[0] - kernel @ centre), float(kernel[-1])
-    return Head(kernel[:-1].astype(np.float32), bias, strength, kept)
+        strengths = STRENGTHS if before is None else (KEEPS, *STRENGTHS)
+        strength = _best_strength(scaled, targets, weights, groups, seed, strengths)
+        kernel, bias = _fitted(scaled, targets, weights, strength)
+    kernel /= spread
+    kept = float(kernel[-1])
+    return Head(kernel[:-1].astype(np.float32), float(bias - kernel @ centre), strength, kept)
+
+
+def _fitted(
+    scaled: np.ndarray, targets: np.ndarray, weights: np.ndarray, strength: float
+) -> tuple[np.ndarray, float]:
+    """Return the kernel (d,) and the bias of a logistic regression, of the last column alone if it keeps."""
+    from sklearn.linear_model import LogisticRegression
+
+    used = slice(-1, None) if strength == KEEPS else slice(None)
+    model = LogisticRegression(C=strength or 1.0, max_iter=2000)
+    model.fit(scaled[:, used], targets, sample_weight=weights)
+    kernel = np.zeros(scaled.shape[1])
+    kernel[used] = model.coef_[0]
+    return kernel, float(model.intercept_[0])
 
 
 def _best_strength(
-    scaled: np.ndarray, targets: np.ndarray, weights: np.ndarray, groups: np.ndarray, seed: int
-) -> float:
+    scaled: np.ndarray, targets: np.ndarray, weights: np.ndarray, groups: np.ndarray, seed: int,
+    strengths: tuple[float, ...],
+) -> float:  # fmt: skip
     """Return the strength of the least held-out loss; the middle one where no fold has both classes."""
     from scipy.special import log_expit
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold
 
     folds = min(FOLDS, len(np.unique(groups)), *np.bincount(targets))
-    losses = np.zeros(len(STRENGTHS))
+    losses = np.zeros(len(strengths))
     if folds >= 2:
         cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
         for taught, judged in cut.split(scaled, targets, groups):
             if len(np.unique(targets[taught])) < 2:
                 continue
-            for i, strength in enumerate(STRENGTHS):
-                fitted = LogisticRegression(C=strength, max_iter=2000)
-                fitted.fit(scaled[taught], targets[taught], sample_weight=weights[taught])
-                margin = fitted.decision_function(scaled[judged]) * (2 * targets[judged] - 1)
+            for i, strength in enumerate(strengths):
+                kernel, bias = _fitted(scaled[taught], targets[taught], weights[taught], strength)
+                margin = (scaled[judged] @ kernel + bias) * (2 * targets[judged] - 1)
                 losses[i] -= np.sum(weights[judged] * log_expit(margin))
-    return STRENGTHS[int(np.argmin(losses))] if losses.any() else STRENGTHS[len(STRENGTHS) // 2]
+    return strengths[int(np.argmin(losses))] if losses.any() else STRENGTHS[len(STRENGTHS) // 2]
 
 
 def head_of(model: Any) -> tuple[np.ndarray, float] | None:

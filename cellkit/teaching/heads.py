@@ -25,6 +25,9 @@ def taught_head(
 ) -> Head:
     """Return a last layer taught by all labels, or by those that are not held out alone.
 
+    How far it leaves what the network said before is chosen over animals where two or more have labels of
+    both classes, else over blocks of space: what holds in one animal alone is not learnt.
+
     Parameters
     ----------
     embeddings : ndarray, shape (n, d)
@@ -41,7 +44,11 @@ def taught_head(
     rows[: len(labelled.places)] = every | (labelled.places["side"] == "train").to_numpy()
     was = head_of(parent.model)
     before = None if was is None else (logits_of(embeddings, was) + pooled.known)[rows]
-    columns = (column[rows] for column in (embeddings, *pooled[1:4]))
+    groups = pooled.groups.astype(object)
+    own = labelled.places.assign(target=labelled.targets)[rows[: len(labelled.places)]]
+    if (own.groupby("animal")["target"].nunique() == 2).sum() > 1:
+        groups[: len(labelled.places)] = [f"0: {animal}" for animal in labelled.places["animal"]]
+    columns = (column[rows] for column in (embeddings, pooled.targets, pooled.weights, groups))
     head = fit_head(*columns, before=before, seed=study.settings.seed)
     return head if was is None else joined_head(head, was)
 

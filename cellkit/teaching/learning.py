@@ -38,8 +38,8 @@ def read_curves(history: pd.DataFrame) -> str:
     n = len(history)
     if "kept" in history and kept_epoch(history) == 0:
         return (
-            f"None of {n} epoch{'s' * (n > 1)} judged the held-out labels as well as the network before the "
-            "first, which was kept. A lower learning rate may help, or more labels."
+            f"None of {n} epoch{'s' * (n > 1)} judged the held-out labels better, by more than chance, than "
+            "the network before the first, which was kept. More labels help, or a lower learning rate."
         )
     if n < FEW:
         return f"Too early to say: {n} epoch{'s' * (n > 1)}. Curves can be read from {FEW} epochs on."
