@@ -1,13 +1,14 @@
 """The loop on real volumes: two cfos volumes train, the third judges, the annotated truth answers.
 
-    python benchmarks/real_loop.py --real DIR --networks CACHE/finished [--rounds 4] [--judge 753]
+    python benchmarks/real_loop.py --real DIR --base CACHE/finished/without-cfos [--rounds 4] [--judge 753]
 
 `--real` is the folder that holds `cfos/` (README, "Real volumes"). The network that ships has learnt from all
-three volumes, so the loop starts from the one of `training/supplied.py` that has not seen the judging volume:
-`--networks` is the folder where that script keeps them. Per round it prints the labels, the labels by
-category, F1 on the judging volume (one-to-one within 10 µm, missed detections counted) and the seconds of
-every step; beside them the F1 of a threshold on the detector's score, chosen on the two training volumes, and
-chosen with hindsight on the judging volume itself.
+three volumes, so the loop starts from one that has seen none of them, `training/supplied.py --without cfos`.
+Or, with `--networks CACHE/finished`, from the fold that has not seen the judging volume alone: then labels of
+the other two are no news to it, and what it says of them is better than what it says of others. Per round it
+prints the labels, the labels by category, F1 on the judging volume (one-to-one within 10 µm, missed detections
+counted) and the seconds of every step; beside them the F1 of a threshold on the detector's score, chosen on
+the two training volumes, and chosen with hindsight on the judging volume itself.
 """
 
 import argparse

@@ -7,7 +7,10 @@ layer is fitted, and each fold is judged on its own, with a last layer from the 
 figures. How far what was learnt is trusted, and how much crowding counts, were chosen on the same volumes.
 Cubes, epochs and networks are cached, so an interrupted run goes on.
 
-    python training/supplied.py --real DIR --out cellkit/networks/supplied
+    python training/supplied.py --real DIR --out cellkit/networks/supplied [--without cfos]
+
+With `--without` it trains one more network in the shorter way, which has seen no volume of that kind: the one
+that `benchmarks/real_loop.py` starts from. It is kept in the cache, as `finished/without-cfos`.
 """
 
 import argparse
@@ -229,11 +232,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("training-cache"))
     parser.add_argument("--volumes", type=int, nargs=3, default=Recipe.volumes)
     parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
+    parser.add_argument("--without", choices=sorted({volume.kind for volume in REAL}))
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(volumes=tuple(options.volumes))
     settings = replace(SETTINGS, epochs=options.epochs)
     plan = Plan(recipe, ClassifierSettings(), settings, options.cache, options.real)
+    if options.without:
+        print(without(plan, options.without, options.cache / "finished"))
+        return
     network, finished = train(plan, options.name), options.cache / "finished"
     metrics = {}
     if options.real:
@@ -265,21 +272,46 @@ def weighed(plan: Plan, network: Network, finished: Path) -> tuple[Network, dict
     Each fold's last layer is fitted on the volumes that the other folds left out, and judged on its own; the
     one that ships has its fitted on all of them.
     """
-    synthetic = gather("validation", replace(FOLD_RECIPE, cuts=()), plan.cache, None)
-    folds, tests = [], []
-    for number, left_out in enumerate(FOLDS):
-        recipe = replace(FOLD_RECIPE, left_out=left_out)
-        settings = replace(plan.settings, epochs=FOLD_EPOCHS)
-        folds.append(train(plan._replace(recipe=recipe, settings=settings), f"fold-{number}"))
-        test = gather("test", recipe, plan.cache, plan.real)
-        tests.append((evidence(folds[-1], test), test))
-    known, counts = (evidence(folds[0], synthetic), synthetic), []
+    folds = [train_fold(plan, f"fold-{number}", left_out) for number, left_out in enumerate(FOLDS)]
+    tests = [news_to(fold, plan, left_out) for fold, left_out in zip(folds, FOLDS, strict=True)]
+    known, counts = synthetic_to(folds[0], plan), []
     for number, (fold, (_, test)) in enumerate(zip(folds, tests, strict=True)):
         others = [*tests[:number], *tests[number + 1 :], known]
         fold = reweighed(fold, weigh(others), finished)
         counts.append(judge(fold, test, cells_there(plan.real)))
         print(fold.card.settings["last layer"], counts[-1].to_string(), sep="\n", flush=True)
     return reweighed(network, weigh([*tests, known]), finished), metrics_of(pd.concat(counts))
+
+
+def train_fold(plan: Plan, name: str, left_out: tuple[str, ...]) -> Network:
+    """Return a network that is trained in the shorter way, without these real volumes."""
+    recipe, settings = replace(FOLD_RECIPE, left_out=left_out), replace(plan.settings, epochs=FOLD_EPOCHS)
+    return train(plan._replace(recipe=recipe, settings=settings), name)
+
+
+def news_to(fold: Network, plan: Plan, volumes: tuple[str, ...]) -> tuple[np.ndarray, Part]:
+    """Return what a network makes of real volumes that it has not seen, and these."""
+    test = gather("test", replace(FOLD_RECIPE, left_out=volumes), plan.cache, plan.real)
+    return evidence(fold, test), test
+
+
+def synthetic_to(fold: Network, plan: Plan) -> tuple[np.ndarray, Part]:
+    """Return what a fold makes of the synthetic volumes that validated it, and these."""
+    part = gather("validation", replace(FOLD_RECIPE, cuts=()), plan.cache, None)
+    return evidence(fold, part), part
+
+
+def without(plan: Plan, kind: str, finished: Path) -> Network:
+    """Return a network that has seen no volume of a kind, nor has its last layer.
+
+    The last layer is fitted on what the folds say of the volumes of other kinds that they left out.
+    """
+    names = tuple(volume.name for volume in REAL if volume.kind == kind)
+    network = train_fold(plan, f"without-{kind}", names)
+    folds = [train_fold(plan, f"fold-{number}", left_out) for number, left_out in enumerate(FOLDS)]
+    others = [tuple(name for name in left_out if name not in names) for left_out in FOLDS]
+    tests = [news_to(fold, plan, volumes) for fold, volumes in zip(folds, others, strict=True)]
+    return reweighed(network, weigh([*tests, synthetic_to(folds[0], plan)]), finished)
 
 
 def _labelled(part: Part) -> TrainingSet:
