@@ -6,7 +6,7 @@
 three volumes, so the loop starts from one that has seen none of them, `training/supplied.py --without cfos`.
 Or, with `--networks CACHE/finished`, from the fold that has not seen the judging volume alone: then labels of
 the other two are no news to it, and what it says of them is better than what it says of others. Per round it
-prints the labels, the labels by category, F1 on the judging volume (one-to-one within 10 µm, missed detections
+prints the labels, the labels by category, F1 on the judging volume (one-to-one within 10 µm, missed ones
 counted) and the seconds of every step; beside them the F1 of a threshold on the detector's score, chosen on
 the two training volumes, and chosen with hindsight on the judging volume itself.
 """
