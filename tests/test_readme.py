@@ -106,7 +106,7 @@ def test_the_commands_detect_and_classify(brain, repository, capsys):
 def test_the_first_command_is_the_tour_and_the_second_the_tests(repository):
     first, second = blocks(repository, "sh")[:2]
     assert first.rstrip().endswith("cellkit tour")
-    assert second.rstrip().endswith("pytest -q -n 2")
+    assert second.rstrip().endswith("pytest -q -n 3")
     for block in (first, second):
         assert 'pip install --quiet -e ".[test]"' in block
 

@@ -17,7 +17,7 @@ from cellkit.folder.disk import fingerprint
 from cellkit.networks.checkpoint import State, load_state, save_state
 from cellkit.networks.course import FitSettings, rate_at
 from cellkit.networks.stream import PART, TrainingSet, batches, check_set, draw_sample
-from cellkit.teaching.learning import kept_epoch
+from cellkit.teaching.learning import judge_epoch, kept_epoch
 
 __all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
 METRICS = ("loss", "accuracy", "f1", "precision", "recall")
@@ -246,25 +246,10 @@ def _epoch(course: _Course, state: State, stop: threading.Event | None) -> State
     judged, losses = _evaluate(trainer, course.validation, settings, "val_")
     recent = [*state.recent, losses][-settings.smooth :]
     smooth = np.mean(recent, axis=0)
-    kept, least = _judged(smooth, state.least, course)
+    kept, least = judge_epoch(smooth, *state.least, goes_on=course.goes_on)
     judged |= {"val_smooth": float(smooth.sum()), "kept": float(kept)}
     row = {"epoch": epoch} | row | judged | {"learning_rate": rate, "seconds": perf_counter() - began}
     return state._replace(rows=[*state.rows, row], recent=recent, least=[least])
-
-
-def _judged(losses: np.ndarray, before: list[np.ndarray], course: _Course) -> tuple[bool, np.ndarray]:
-    """Tell whether an epoch is kept, and return the losses of the labels that the next is held against."""
-    least = before[0] if before else losses
-    if course.goes_on:
-        kept = _below(least - losses)
-        return kept, losses if kept else least
-    least = losses if losses.sum() < least.sum() else least
-    return not _below(losses - least), least
-
-
-def _below(by: np.ndarray) -> bool:
-    """Tell whether losses of the same labels lie lower, on average, by more than one standard error."""
-    return bool(by.mean() > by.std(ddof=1) / np.sqrt(len(by)))
 
 
 def _evaluate(

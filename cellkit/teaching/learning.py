@@ -19,6 +19,36 @@ def kept_epoch(history: pd.DataFrame) -> int:
     return int(history["epoch"].iloc[int(np.argmin(history["val_loss"]))])
 
 
+def judge_epoch(
+    losses: np.ndarray, least: np.ndarray | None = None, *, goes_on: bool
+) -> tuple[bool, np.ndarray]:
+    """Tell whether an epoch is kept, and return the losses that the next one is held against.
+
+    Parameters
+    ----------
+    losses : ndarray, shape (n,)
+        Of the held-out labels after the epoch.
+    least : ndarray, shape (n,), optional
+        What this returned for the epoch before; without it the epoch is the first.
+    goes_on : bool
+        From what a network knew before: an epoch is kept if it lies below the one kept so far by more than
+        one standard error of the difference. Else it is kept unless it lies above the least by more than
+        that.
+    """
+    if least is None:
+        return True, losses
+    if goes_on:
+        kept = _below(least - losses)
+        return kept, losses if kept else least
+    least = losses if losses.sum() < least.sum() else least
+    return not _below(losses - least), least
+
+
+def _below(by: np.ndarray) -> bool:
+    """Tell whether losses lie lower by these differences, on average by more than one standard error."""
+    return bool(by.mean() > by.std(ddof=1) / np.sqrt(len(by)))
+
+
 def read_curves(history: pd.DataFrame) -> str:
     """Return a plain sentence: still learning, overfitting since an epoch, or what else the curves show.
 
