@@ -157,8 +157,12 @@ def _last_holding(adds: list[list[Event]], ids: set[str]) -> int | None:
 
 
 def _records(table: pd.DataFrame) -> list[Event]:
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    columns = [
+        [None if gone else value for value, gone in zip(column.tolist(), column.isna(), strict=True)]
+        for _, column in table.items()
+    ]
+    names = [str(name) for name in table.columns]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def read_events(folder: str | os.PathLike[str]) -> pd.DataFrame:
