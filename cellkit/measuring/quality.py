@@ -19,6 +19,7 @@ from cellkit.measuring.audits import find_network, newest_network
 from cellkit.measuring.misses import mark_agreements
 from cellkit.study import SAME_PLACE, Study
 from cellkit.tables import REPEAT, SUSPECT
+from cellkit.teaching.embedding_store import embeddings_at
 from cellkit.teaching.labelled import ENOUGH_ANIMALS, gather
 
 FEW_REPEATS = 50
@@ -244,4 +245,4 @@ def _embedded(study: Study, network: str | None) -> tuple[pd.DataFrame, np.ndarr
     """Return the labels that may train and what a network's last layer but one says of their cubes."""
     found = find_network(study, network or newest_network(study))
     labelled = gather(study, found.card)
-    return labelled.places, found.scores(labelled.cubes).embeddings
+    return labelled.places, embeddings_at(study, found, labelled.places)
