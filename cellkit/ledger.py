@@ -157,11 +157,8 @@ def _last_holding(adds: list[list[Event]], ids: set[str]) -> int | None:
 
 
 def _records(table: pd.DataFrame) -> list[Event]:
-    columns = [
-        [None if gone else value for value, gone in zip(column.tolist(), column.isna(), strict=True)]
-        for _, column in table.items()
-    ]
-    names = [str(name) for name in table.columns]
+    columns = [[None if pd.isna(value) else value for value in table[name].tolist()] for name in table]
+    names = [str(name) for name in table]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
