@@ -137,8 +137,8 @@ def check_inside(table: pd.DataFrame, shape_zyx: Sequence[int], *, what: str) ->
     return table
 
 
-def positions_um(table: pd.DataFrame, voxel_um: ZYX) -> np.ndarray:
-    """Return the positions of a table in µm, shape (n, 3): z, y, x voxels times the voxel size."""
+def positions_um(table: pd.DataFrame, voxel_um: ZYX | np.ndarray) -> np.ndarray:
+    """Return the positions of a table in µm, (n, 3): z, y, x voxels times the voxel size, one or (n, 3)."""
     return table[["z", "y", "x"]].to_numpy(dtype="float64") * np.asarray(voxel_um, dtype="float64")
 
 

@@ -25,7 +25,7 @@ from test_fit import QUICK, build, toy
 from cellkit.networks import fit
 
 folder = Path(sys.argv[2])
-settings = replace(QUICK, epochs=24, patience=24)
+settings = replace(QUICK, epochs=40, patience=40)
 for _ in sys.stdin:
     if (child := os.fork()) == 0:
         print(os.getpid(), flush=True)
@@ -46,16 +46,16 @@ def test_a_training_killed_at_random_moments_ends_as_if_it_never_was(tmp_path):
     command = [sys.executable, "-c", TEACH, os.path.dirname(__file__), str(tmp_path / "killed")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, text=True, bufsize=1, **pipes) as process:
-        for _ in range(3):
+        for _ in range(4):
             print("teach", file=process.stdin, flush=True)
             told = kill(process, after=max(told) + int(rng.integers(1, 8)), pause=rng.uniform(0, 0.1))
             assert told[-2:] != [0, -1], "control: it was killed before it ended"
         print("teach", file=process.stdin, flush=True)
         told = kill(process, after=99, pause=0)
         process.stdin.close()
-    assert told == [*range(1, 25), 0, -1]
+    assert told == [*range(1, 41), 0, -1]
     model = build()
-    history = fit(model, toy(160, 0), toy(80, 1), settings=replace(QUICK, epochs=24, patience=24))
+    history = fit(model, toy(160, 0), toy(80, 1), settings=replace(QUICK, epochs=40, patience=40))
     killed = pd.read_csv(tmp_path / "killed" / "history.csv")
     pd.testing.assert_frame_equal(killed, history.drop(columns="seconds"), check_exact=True)
     again = build()

@@ -44,7 +44,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["networks.fit", "networks.predict", "networks.cellfinder"],
     ["networks"],
     ["labels.places"],
-    ["labels.keys", "teaching.pools", "teaching.cube_store", "teaching.outlines"],
+    ["labels.keys", "teaching.pools", "teaching.cube_store", "teaching.summaries"],
     ["teaching.embedding_store"],
     ["measuring.audits"],
     [

@@ -132,6 +132,25 @@ def test_the_head_learns_what_the_embedding_holds_and_only_the_last_layer_change
     assert network.card.metrics["held-out labels"]["f1"]["value"] > 0.7
 
 
+def test_how_far_a_head_goes_is_chosen_over_animals_where_there_are_several(study, monkeypatch):
+    from cellkit.teaching import heads
+
+    asked, real = [], heads.fit_head
+
+    def fit_head(embeddings, targets, weights, groups, **how):
+        asked.append(set(groups))
+        return real(embeddings, targets, weights, groups, **how)
+
+    monkeypatch.setattr(heads, "fit_head", fit_head)
+    tell(study, images=["a0"])
+    tell(study, images=["a1"], numbers=range(40))
+    retrain_head(study, name="head-1", base="base")
+    assert not {"0: a0", "0: a1"} & asked[-1] and len(asked[-1]) > 2, "a1 has cells alone: blocks of space"
+    tell(study, images=["a1"], numbers=range(40, 80))
+    retrain_head(study, name="head-2", base="base")
+    assert asked[-1] == {"0: a0", "0: a1"}
+
+
 def test_all_layers_learn_and_the_same_labels_and_seed_give_the_same_network(study):
     tell(study)
     said = []

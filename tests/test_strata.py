@@ -78,11 +78,11 @@ def test_undecided_candidates_are_drawn_more_often():
 def test_every_candidate_is_drawn_as_often_as_its_weight_says():
     frame = frame_of(("a", "judge"), n=300)
     times, expected = np.zeros(300), np.zeros(300)
-    for seed in range(200):
+    for seed in range(400):
         drawn = draw(frame, 60, seed=seed)
         rows = frame.reset_index().merge(drawn[["z_um", "weight"]], on="z_um")
         times[rows["index"]] += 1
-        expected[rows["index"]] = 200 / rows["weight"]
+        expected[rows["index"]] = 400 / rows["weight"]
     z = (times - expected) / np.sqrt(expected)
     assert (expected > 0).all()
     assert abs(z).max() < 4

@@ -18,6 +18,7 @@ from cellkit.networks.engines import compile_engine
 
 def forgetful():
     """Return a network that is another one in training: batch statistics, and most of it dropped."""
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((*SHAPE, 3))
     x = keras.layers.Dense(32, activation="relu")(keras.layers.Flatten()(inputs))
     x = keras.layers.BatchNormalization(momentum=0.999)(x)
@@ -41,7 +42,7 @@ def test_a_history_holds_the_evaluated_losses_and_no_others():
 
     history = fit(model, taught, judged, settings=replace(QUICK, epochs=3, patience=9), on_epoch=look)
     assert history[["loss", "val_loss"]].to_numpy() == pytest.approx(np.array(evaluated), rel=1e-3)
-    assert np.abs(history["val_loss"] - in_training).min() > 0.02, "control: in training it is another"
+    assert np.abs(history["val_loss"] - in_training).min() > 0.05, "control: in training it is another"
 
 
 def _evaluated(model, labelled):

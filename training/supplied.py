@@ -238,6 +238,8 @@ def main() -> None:
     recipe = Recipe(volumes=tuple(options.volumes))
     settings = replace(SETTINGS, epochs=options.epochs)
     plan = Plan(recipe, ClassifierSettings(), settings, options.cache, options.real)
+    if options.without and not options.real:
+        parser.error("--without needs --real: the other kinds of real volumes teach")
     if options.without:
         print(without(plan, options.without, options.cache / "finished"))
         return

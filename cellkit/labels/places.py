@@ -7,6 +7,7 @@ from scipy.spatial import KDTree
 from cellkit.cubes import CubeGeometry
 from cellkit.networks.card import NORMALISATION
 from cellkit.study import Study
+from cellkit.tables import positions_um
 
 PLACE_UM = ["z_um", "y_um", "x_um"]
 
@@ -40,7 +41,7 @@ def add_micrometres(study: Study, places: pd.DataFrame) -> pd.DataFrame:
     """Return the places with `z_um, y_um, x_um` beside their voxels, numbered anew."""
     names, image = np.unique(places["image"].to_numpy(dtype=str), return_inverse=True)
     sides = np.array([study.image(name).voxel_um for name in names]).reshape(-1, 3)[image]
-    um = places[["z", "y", "x"]].to_numpy(dtype="float64") * sides
+    um = positions_um(places, sides)
     return places.reset_index(drop=True).assign(**dict(zip(PLACE_UM, um.T, strict=True)))
 
 

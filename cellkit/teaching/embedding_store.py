@@ -27,7 +27,7 @@ from cellkit.networks.predict import around_of, calibrated, embed, predict, scor
 from cellkit.networks.store import Network
 from cellkit.study import Study
 from cellkit.teaching.cube_store import way_of_cutting
-from cellkit.teaching.outlines import FOLDER, outline_of
+from cellkit.teaching.summaries import FOLDER, summary_of
 
 BODIES = 2  # that of the newest network, and that of the one before or of the supplied one
 PART = 4096
@@ -76,7 +76,7 @@ def call_all(
     UserWarning
         If embeddings cannot be kept, on a full disk for instance; the probabilities are right all the same.
     """
-    candidates, head = with_crowding(study, study.candidates(name)), outline_of(study, network).head
+    candidates, head = with_crowding(study, study.candidates(name)), summary_of(study, network).head
     context = {**_context(study, name), "progress": progress}
     if head is None:
         return predict(network, study.image(name), candidates, **context)
@@ -111,7 +111,7 @@ def call_places(study: Study, network: Network, places: pd.DataFrame) -> np.ndar
 
     Of candidates whose embeddings are kept it takes no cube.
     """
-    places, head = with_crowding(study, places), outline_of(study, network).head
+    places, head = with_crowding(study, places), summary_of(study, network).head
     if head is not None:
         logits = logits_of(embeddings_at(study, network, places), head)
         return calibrated(network, logits, around_of(places))
@@ -131,7 +131,7 @@ def embeddings_at(study: Study, network: Network, places: pd.DataFrame) -> np.nd
     places : DataFrame
         Columns `image, frame, z, y, x`, in voxels.
     """
-    found = np.empty((len(places), outline_of(study, network).length), np.float32)
+    found = np.empty((len(places), summary_of(study, network).length), np.float32)
     for name, rows in places.groupby("image").indices.items():
         image, here, candidates = str(name), places.iloc[rows], study.candidates(str(name))
         row_of = _rows_of(here, candidates)
@@ -151,7 +151,7 @@ def _context(study: Study, name: str) -> dict[str, Any]:
 
 
 def _file(study: Study, name: str, network: Network, candidates: pd.DataFrame) -> _Kept:
-    known = outline_of(study, network)
+    known = summary_of(study, network)
     made_of = [way_of_cutting(study, name, network.card), known.engine, fingerprint(candidates[AT])]
     path = study.folder / FOLDER / known.body / f"{name}.float32"
     return _Kept(path, fingerprint(made_of), (len(candidates), known.length))

@@ -18,7 +18,7 @@ FILE = "networks.json"
 KEPT = 20
 
 
-class Outline(NamedTuple):
+class Summary(NamedTuple):
     """A network without its layers.
 
     `body` changes when any layer but the last does; `engine` runs it; an embedding has `length` numbers;
@@ -31,36 +31,36 @@ class Outline(NamedTuple):
     head: tuple[np.ndarray, float] | None
 
 
-def outline_of(study: Study, network: Network) -> Outline:
-    """Return a network's outline, as the study has it written down, or else from its layers."""
+def summary_of(study: Study, network: Network) -> Summary:
+    """Return a network's summary, as the study has it written down, or else from its layers."""
     path, key = study.folder / FOLDER / FILE, f"{network.card.sha256}, {network.engine}, {network.flips}"
     written = _read(path)
     if key in written:
         return written[key]
     length = int(network.model.get_layer(EMBEDDING).output.shape[-1])
-    found = Outline(network.body, network.scores.name, length, head_of(network.model))
+    found = Summary(network.body, network.scores.name, length, head_of(network.model))
     if network.card.sha256:
         newest = {**dict(list(written.items())[-KEPT + 1 :]), key: found}
         with suppress(OSError):  # a full disk costs seconds the next time, and nothing else
-            write_json(path, {each: _plain(outline) for each, outline in newest.items()})
+            write_json(path, {each: _plain(summary) for each, summary in newest.items()})
     return found
 
 
-def _read(path: Path) -> dict[str, Outline]:
-    """Return the outlines in a file; none of one that is damaged or not there."""
+def _read(path: Path) -> dict[str, Summary]:
+    """Return the summaries in a file; none of one that is damaged or not there."""
     try:
-        return {key: _outline(**record) for key, record in json.loads(path.read_bytes()).items()}
+        return {key: _summary(**record) for key, record in json.loads(path.read_bytes()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 
 
-def _outline(*, body: str, engine: str, length: int, kernel: list[float] | None, bias: float) -> Outline:
+def _summary(*, body: str, engine: str, length: int, kernel: list[float] | None, bias: float) -> Summary:
     head = None if kernel is None else (np.array(kernel, np.float64), float(bias))
-    return Outline(str(body), str(engine), int(length), head)
+    return Summary(str(body), str(engine), int(length), head)
 
 
-def _plain(outline: Outline) -> dict[str, Any]:
-    kernel, bias = (None, 0.0) if outline.head is None else (outline.head[0].tolist(), outline.head[1])
-    return {"body": outline.body, "engine": outline.engine, "length": outline.length} | {
+def _plain(summary: Summary) -> dict[str, Any]:
+    kernel, bias = (None, 0.0) if summary.head is None else (summary.head[0].tolist(), summary.head[1])
+    return {"body": summary.body, "engine": summary.engine, "length": summary.length} | {
         "kernel": kernel, "bias": bias,
     }  # fmt: skip
