@@ -298,6 +298,22 @@ def test_the_browser_reads_the_part_of_the_plane_that_is_shown(two_channels):
     np.testing.assert_allclose(got, halved, atol=1)
 
 
+def test_planes_that_will_be_wanted_next_come_in_one_message(two_channels):
+    two_channels.save_candidates("m1", make_empty(two_channels), made_by={})
+    pane = Listener(SliceBrowser(two_channels, "m1").pane)
+    view = {"along": 0, "step": [1, 1], "frame": 0, "roles": ["signal", "background"], "image": "m1"}
+    views = [view | {"key": f"{z}", "box": [[z, z + 1], [4, 24], [6, 36]]} for z in (10, 11)]
+    said = pane.say("views", views=[*views, views[0] | {"key": "another", "image": "m2"}])
+    together = pane.heard[-1][1]
+    shape = {"rows": 20, "columns": 30, "channels": 2}
+    assert said == {"op": "views", "views": [{"key": "10"} | shape, {"key": "11"} | shape]}
+    alone = []
+    for each in views:
+        pane.say("view", **each)
+        alone += pane.heard[-1][1]
+    assert together == alone and len(set(alone)) == 4
+
+
 @pytest.mark.parametrize(
     ("along", "box"), [(1, [[0, 20], [19, 20], [3, 40]]), (2, [[2, 20], [5, 35], [20, 21]])]
 )

@@ -16,7 +16,8 @@ from cellkit import __version__
 from cellkit.folder.disk import fingerprint
 from cellkit.networks.checkpoint import State, load_state, save_state
 from cellkit.networks.course import FitSettings, rate_at
-from cellkit.networks.stream import PART, TrainingSet, batches, check_set, draw_sample
+from cellkit.networks.pool import CubePool
+from cellkit.networks.stream import TrainingSet, batches, check_set, draw_sample
 from cellkit.teaching.learning import judge_epoch, kept_epoch
 
 __all__ = ["FitSettings", "TrainingSet", "Watch", "fit"]
@@ -259,15 +260,7 @@ def _evaluate(
 
     The labels' losses add up to the loss.
     """
-    logits = (
-        np.concatenate(
-            [
-                trainer.predict_on_batch(np.asarray(labelled.cubes[start : start + PART], dtype=np.float32))
-                for start in range(0, len(labelled.cubes), PART)
-            ]
-        )[:, 0].astype(np.float64)
-        + labelled.known
-    )
+    logits = _logits(trainer, labelled.cubes, settings.batch).astype(np.float64) + labelled.known
     true, weights = np.asarray(labelled.targets) == 1, np.asarray(labelled.weights, dtype=np.float64)
     shares = weights / np.sum(weights)
     if settings.balance is not None:
@@ -284,3 +277,12 @@ def _evaluate(
     precision = hits / found if found else float("nan")
     values = (loss, accuracy, 2 * hits / (found + there), precision, hits / there)
     return {f"{prefix}{name}": value for name, value in zip(METRICS, values, strict=True)}, losses
+
+
+def _logits(trainer: Any, cubes: np.ndarray | CubePool, size: int) -> np.ndarray:
+    """Return the logits of cubes (n,), in batches of one size, for which the network is compiled once."""
+    found = []
+    for start in range(0, len(cubes), size):
+        rows = np.minimum(np.arange(start, start + size), len(cubes) - 1)
+        found.append(trainer.predict_on_batch(np.asarray(cubes[rows], dtype=np.float32))[:, 0])
+    return np.concatenate(found)[: len(cubes)]

@@ -148,27 +148,29 @@ function words(buffer) {
   return new Uint16Array(bytes.slice().buffer);
 }
 
-/** A table from uint16 to grey for these limits: black at `low`, white at `high`, in display ranges. */
+/** A table from uint16 to the four bytes of a grey pixel: black at `low`, white at `high`, in display ranges. */
 function greys(low, high) {
-  const table = new Uint8ClampedArray(65536);
+  const name = `${low} ${high}`;
+  if (TABLES.has(name)) return TABLES.get(name);
+  const table = new Uint32Array(65536);
   const scale = 255 / Math.max(high - low, 1e-3);
-  for (let u = 0; u < 65536; u += 1) table[u] = ((u / 65535) * SPAN - 1 - low) * scale;
+  for (let u = 0; u < 65536; u += 1) {
+    const grey = Math.round(Math.min(Math.max(((u / 65535) * SPAN - 1 - low) * scale, 0), 255));
+    table[u] = 0xff000000 | (grey << 16) | (grey << 8) | grey;
+  }
+  TABLES.set(name, table);
+  for (const old of [...TABLES.keys()].slice(0, Math.max(0, TABLES.size - 8))) TABLES.delete(old);
   return table;
 }
+const TABLES = new Map();
 
 /** Paint grey pixels; with a second channel, the first in green and the second in magenta. */
 function paint(canvas, pixels, table, over = null, overTable = null) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
-  const bytes = image.data;
-  for (let i = 0, j = 0; i < pixels.length; i += 1, j += 4) {
-    const grey = table[pixels[i]];
-    const second = over ? overTable[over[i]] : grey;
-    bytes[j] = second;
-    bytes[j + 1] = grey;
-    bytes[j + 2] = second;
-    bytes[j + 3] = 255;
-  }
+  const out = new Uint32Array(image.data.buffer);
+  if (over) for (let i = 0; i < pixels.length; i += 1) out[i] = (table[pixels[i]] & 0xff00ff00) | (overTable[over[i]] & 0x00ff00ff);
+  else for (let i = 0; i < pixels.length; i += 1) out[i] = table[pixels[i]];
   context.putImageData(image, 0, 0);
 }
 

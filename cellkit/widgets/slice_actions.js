@@ -1,4 +1,5 @@
 const NEAR_PIXELS = 30; // that a cell is wide at least where a queue begins
+const STILL_MS = 150; // without another plane, after which the picture becomes sharp
 
 /** What a person does in the slice browser: `actions` by key and button, `hands` by pointer. */
 function sliceActions({ model, root, now, cam, points, queue, limits, say, fail, arrange, describe, locate, draw }) {
@@ -29,8 +30,16 @@ function sliceActions({ model, root, now, cam, points, queue, limits, say, fail,
     if (axis === 0) now.heading = Math.sign(next - now.at[0]);
     now.at = now.at.map((old, each) => (each === axis ? next : old));
     if (now.layout === "three") reveal(um(now.at));
+    pass();
     locate();
     draw();
+  }
+
+  /** Planes that follow each other quickly are shown roughly, the one where it ends sharply. */
+  function pass() {
+    now.passing = now.still !== 0;
+    clearTimeout(now.still);
+    now.still = setTimeout(() => { Object.assign(now, { still: 0, passing: false }); draw(); }, STILL_MS);
   }
 
   /** After an answer that could not be saved a person goes on by closing the reason, never unaware of it. */

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cellkit import annotate
-from cellkit.cubes import ROLES
+from cellkit.cubes import ROLES, Intensities
 from cellkit.labels.points import GONE, image_points, queue_of, what_changed
 from cellkit.study import Study
 from cellkit.tables import UNSURE
@@ -15,7 +15,7 @@ from cellkit.widgets.screen import Handler, LabelScreen, answer_styles, front_en
 from cellkit.widgets.slabs import SlabReader, Wish
 
 FROM_REGION = 40
-NOT_LABELS = {"ready", "view", "region", "gallery", "frame", "remap", "box", "go", "settled"}
+NOT_LABELS = {"ready", "view", "views", "region", "gallery", "frame", "remap", "box", "go", "settled"}
 TOOLS = ("look", "missed", "rectangle", "outline")
 
 
@@ -72,6 +72,7 @@ class SlicePane(LabelScreen):
         return {
             "ready": self._ready,
             "view": self._view,
+            "views": self._views,
             "frame": self._frame,
             "label": self._label,
             "missed": self._missed,
@@ -115,23 +116,32 @@ class SlicePane(LabelScreen):
         """Send a part of the image: at once, or, where it goes through many planes, as it is read."""
         if message.get("image", self.name) != self.name:
             return  # the front end has turned to another image since
-        view = View(
-            along=int(message["along"]),
-            box=tuple((int(first), int(stop)) for first, stop in message["box"]),
-            step=(int(message["step"][0]), int(message["step"][1])),
-            frame=int(message["frame"]),
-        )
-        intensities = self.study.intensities(self.name)
-        shown = {role: intensities[role] for role in message["roles"] if role in self.roles}
-        key = str(message["key"])
-        if message.get("slow"):
-            near = int(message.get("near", 0))
-            self.slabs.ask(Wish(str(message["pane"]), key, self.image, shown, view, near))
+        if not message.get("slow"):
+            said, seen = self._seen(message)
+            self.send({"op": "view", **said}, seen)
             return
-        seen = [plane(self.image, role, known, view=view) for role, known in shown.items()]
+        near, key = int(message.get("near", 0)), str(message["key"])
+        wish = Wish(str(message["pane"]), key, self.image, self._shown(message), _view_of(message), near)
+        self.slabs.ask(wish)
+
+    def _views(self, message: dict) -> None:
+        """Send parts of the image that will be wanted next in one message."""
+        here = [view for view in message["views"] if view.get("image", self.name) == self.name]
+        found = [self._seen(view) for view in here]
+        views = [said | {"channels": len(seen)} for said, seen in found]
+        self.send({"op": "views", "views": views}, [part for _, seen in found for part in seen])
+
+    def _seen(self, message: dict) -> tuple[dict, list[bytes]]:
+        """Return how large a part of the image is, and its pixels, a buffer for each channel."""
+        view = _view_of(message)
+        seen = [plane(self.image, role, known, view=view) for role, known in self._shown(message).items()]
         rows, columns = seen[0].shape
-        said = {"op": "view", "key": key, "rows": rows, "columns": columns}
-        self.send(said, [part.tobytes() for part in seen])
+        said = {"key": message["key"], "rows": rows, "columns": columns}
+        return said, [part.tobytes() for part in seen]
+
+    def _shown(self, message: dict) -> dict[str, Intensities]:
+        intensities = self.study.intensities(self.name)
+        return {role: intensities[role] for role in message["roles"] if role in self.roles}
 
     def _frame(self, message: dict) -> None:
         self.frame = min(max(int(message["frame"]), 0), self.image.frames - 1)
@@ -260,3 +270,13 @@ class SlicePane(LabelScreen):
             self._all_points()
         error = {"op": "error", "text": reason, "saved": saved, "asked": message.get("op")}
         self.send(error | {"key": message.get("key")})
+
+
+def _view_of(message: dict) -> View:
+    """Return what a message of the front end asks for."""
+    return View(
+        along=int(message["along"]),
+        box=tuple((int(first), int(stop)) for first, stop in message["box"]),
+        step=(int(message["step"][0]), int(message["step"][1])),
+        frame=int(message["frame"]),
+    )

@@ -4,11 +4,10 @@ const AXES = [[1, 2], [0, 2], [1, 0]]; // what runs down and across in a picture
 function makePane(along, role = null) {
   const [down, across] = AXES[along];
   const picture = make("canvas");
-  const marks = make("canvas", { class: "ck-marks" });
   const name = make("span", { class: "ck-pane-name" });
-  const node = make("div", { class: "ck-pane", "data-along": along, "data-role": role }, picture, marks, name);
+  const node = make("div", { class: "ck-pane", "data-along": along, "data-role": role }, picture, name);
   const pane = {
-    along, down, across, role, node, picture, marks, name, width: 1, height: 1, last: null,
+    along, down, across, role, node, picture, name, width: 1, height: 1, last: null,
     /** Where a place in µm lies on the screen: top, left. */
     place: (cam, um) => [(um[down] - cam.at[down]) * cam.scale + pane.height / 2, (um[across] - cam.at[across]) * cam.scale + pane.width / 2],
     /** What lies at a place on the screen: µm down, µm across. */
@@ -44,12 +43,21 @@ function requestOf(data, cam, pane, { at, depth, roles, frame }) {
   return { along: pane.along, box, step, roles, frame, image: data.name, slow: stop - first > QUICK };
 }
 
-/** A canvas as large as its pane, empty. */
-function fresh(canvas, { width, height }) {
+/** The same part in pixels twice as large each way, if it is large: enough while planes pass. */
+function coarser(request) {
+  const [rows, columns] = AXES[request.along].map((axis, i) => (request.box[axis][1] - request.box[axis][0]) / request.step[i]);
+  return request.slow || rows * columns <= FINE ? request : { ...request, step: request.step.map((n) => 2 * n) };
+}
+
+/** The plane in the middle of a picture along z. */
+const planeOf = ({ box: [[first, stop]] }) => Math.floor((first + stop - 1) / 2);
+
+/** The canvas of a pane, as large as it is, black. */
+function fresh({ picture: canvas, width, height }) {
   const ratio = window.devicePixelRatio || 1;
   const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { alpha: false }); // nothing shines through, which is faster to compose
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
   return context;
@@ -69,12 +77,11 @@ function sheetOf(part, limits) {
 }
 
 /** Paint a part of a plane where it lies; until the wanted one is there, the last one. */
-function paintPane(pane, part, { data, cam, limits }) {
+function paintPane(context, pane, part, { data, cam, limits }) {
   const um = [pane.down, pane.across].map((axis, i) => data.voxel_um[axis] * part.step[i]);
   const corner = [0, 0, 0];
   for (const axis of [pane.down, pane.across]) corner[axis] = part.box[axis][0] * data.voxel_um[axis];
   const [top, left] = pane.place(cam, corner);
-  const context = fresh(pane.picture, pane);
   context.imageSmoothingEnabled = cam.scale * Math.min(...um) < 4;
   context.drawImage(sheetOf(part, limits), left, top, part.columns * um[1] * cam.scale, part.rows * um[0] * cam.scale);
 }

@@ -1,25 +1,25 @@
 const MOST = 1024; // a plane is fetched whole up to so many pixels of its longer side, else what is on the screen
 const AHEAD = 3; // planes that are asked for before they are wanted
+const PASSING = 8; // as many while planes pass
 const KEPT = 72;
 const QUICK = 4; // planes that one picture may go through before it is read apart from the rest
+const FINE = 512 * 512; // pixels of a picture that is fetched as it is even while planes pass
 
 /** Parts of planes: the newest wish of each picture is asked for first, and the last ones are kept.
     Pictures that go through many planes are slow: they come as they grow, and a newer wish ends an older one. */
 function planeShelf(model, onarrival) {
   const kept = new Map();
   const underway = new Set();
+  const urgent = new Set(); // of those under way, what was wished for
   const wishes = new Map();
   const slowly = new Map(); // the slow picture that is being read for a pane
   const keyOf = (request) => JSON.stringify(request);
-  function send(request, key) {
-    if (post(model, { op: "view", ...request, key })) underway.add(key);
-  }
   function pump() {
     for (const name of [...wishes.keys()].sort()) {
       const key = keyOf(wishes.get(name));
       if (!kept.has(key) && !underway.has(key)) {
-        if (underway.size >= 2) return;
-        send(wishes.get(name), key);
+        if (urgent.size >= 2) return;
+        if (post(model, { op: "view", ...wishes.get(name), key })) [underway, urgent].forEach((each) => each.add(key));
       }
       wishes.delete(name);
     }
@@ -27,6 +27,13 @@ function planeShelf(model, onarrival) {
   function slow(name, request, key, near) {
     if (slowly.get(name) !== key && post(model, { op: "view", ...request, key, pane: name, near })) slowly.set(name, key);
     return kept.get(key) ?? null;
+  }
+  function keep({ key, pane, partial = false, rows, columns, ...shown }, buffers) {
+    [underway, urgent].forEach((each) => each.delete(key));
+    if (!partial && slowly.get(pane) === key) slowly.delete(pane);
+    const { box, step } = shown;
+    kept.set(key, { ...JSON.parse(key), ...(box ? { box, step } : {}), partial, rows, columns, pixels: buffers.map(words) });
+    for (const old of [...kept.keys()].slice(0, Math.max(0, kept.size - KEPT))) kept.delete(old);
   }
   return {
     get(name, request, near) {
@@ -43,26 +50,31 @@ function planeShelf(model, onarrival) {
       pump();
       return null;
     },
-    /** Fetch what will probably be wanted next, if nothing else is. */
-    expect(requests) {
-      if (wishes.size) return;
-      for (const request of requests) {
-        const key = keyOf(request);
-        if (underway.size < AHEAD && !request.slow && !kept.has(key) && !underway.has(key)) send(request, key);
-      }
+    /** Fetch what is or will be wanted, in one message, when nothing else is under way: the first, or half of it, is missing. */
+    expect(requests, passing) {
+      if ((wishes.size && !passing) || underway.size) return;
+      const missing = requests.filter((request) => !request.slow && !kept.has(keyOf(request)));
+      if (!missing.length || (missing.length < requests.length / 2 && missing[0] !== requests[0])) return;
+      const views = missing.map((request) => ({ ...request, key: keyOf(request) }));
+      if (post(model, { op: "views", views })) views.forEach(({ key }) => underway.add(key));
     },
-    arrive({ key, pane, partial = false, rows, columns, ...shown }, buffers) {
-      underway.delete(key);
-      if (!partial && slowly.get(pane) === key) slowly.delete(pane);
-      const { box, step } = shown;
-      kept.set(key, { ...JSON.parse(key), ...(box ? { box, step } : {}), partial, rows, columns, pixels: buffers.map(words) });
-      for (const old of [...kept.keys()].slice(0, Math.max(0, kept.size - KEPT))) kept.delete(old);
+    /** Take the pictures of one message, each with a buffer a channel. */
+    arriveAll({ views }, buffers) {
+      let first = 0;
+      for (const { channels, ...view } of views) keep(view, buffers.slice(first, (first += channels)));
       pump();
       onarrival();
     },
-    fail(key) { underway.delete(key); },
+    arrive(view, buffers) {
+      keep(view, buffers);
+      pump();
+      onarrival();
+    },
+    /** What was asked for did not come: `key`, or any of many. */
+    fail(key) { for (const each of [underway, urgent]) if (key) each.delete(key); else each.clear(); },
+    peek: (request) => kept.get(keyOf(request)) ?? null,
     /** Begin anew, with another image or another kernel. */
-    clear() { for (const each of [kept, underway, wishes, slowly]) each.clear(); },
+    clear() { for (const each of [kept, underway, urgent, wishes, slowly]) each.clear(); },
   };
 }
 

@@ -21,6 +21,7 @@ function render({ model, el, signal }) {
     at: [0, 0, 0], // the planes shown: voxels along z, y, x
     depth: 1, frame: 0, heading: 1,
     shown: "signal", layout: "one", tool: "look", selected: null, saved: "saved",
+    still: 0, passing: false, // the timer of a plane that has come, and whether it came right after another
     pending: 0, // messages about labels that wait for their reply
     corners: [], // of what is being outlined: y and x in µm
     panes: [],
@@ -40,6 +41,7 @@ function render({ model, el, signal }) {
     if (message.op === "open") open(message);
     if (message.op === "keys") { setKeys(message.keymap); describe(); }
     if (message.op === "view") shelf.arrive(message, buffers);
+    if (message.op === "views") shelf.arriveAll(message, buffers);
     if (message.op === "points" || message.op === "changed") {
       const whole = message.op === "points";
       if (whole) points.fill(message, buffers);
@@ -114,24 +116,42 @@ function render({ model, el, signal }) {
     const ahead = [];
     panes.forEach((pane, i) => {
       const wish = { at, depth: now.depth, frame: now.frame, roles: pane.role ? [pane.role] : hands.roles() };
-      const wanted = requestOf(data, cam, pane, wish);
-      const found = wanted.box.every(([first, stop]) => first < stop) ? shelf.get(`${i}`, wanted, at[0]) : null;
-      if (found) pane.last = found;
-      if (found && i === 0) root.dataset.shown = at[0];
-      const next = pane.along === 0 && found ? [1, 2, 3].map((by) => at[0] + heading * by).filter((z) => z >= 0 && z < data.shape[0]) : [];
-      ahead.push(...next.map((z) => requestOf(data, cam, pane, { ...wish, at: [z, at[1], at[2]] })));
-      if (pane.last) paintPane(pane, pane.last, { data, cam, limits });
-      drawPoints(pane);
+      const sharp = (z) => requestOf(data, cam, pane, { ...wish, at: [z, at[1], at[2]] });
+      const rough = (z) => (now.passing && !shelf.peek(sharp(z)) ? coarser(sharp(z)) : sharp(z));
+      const wanted = rough(at[0]);
+      const inside = wanted.box.every(([first, stop]) => first < stop);
+      const passes = now.passing && pane.along === 0 && !wanted.slow;
+      const found = !inside ? null : passes ? shelf.peek(wanted) : shelf.get(`${i}`, wanted, at[0]);
+      const seen = found ?? (passes && inside ? nearest(pane, rough) : null);
+      if (seen) pane.last = seen;
+      if (seen && i === 0) Object.assign(root.dataset, { shown: planeOf(seen), step: seen.step[0] });
+      pane.settled = !inside || Boolean(found && !found.partial && wanted.step[0] === sharp(at[0]).step[0]);
+      const many = pane.along !== 0 || !inside ? 0 : passes ? PASSING : found ? AHEAD : 0;
+      const next = Array.from({ length: many }, (_, k) => at[0] + heading * (k + 1)).filter((z) => z >= 0 && z < data.shape[0]);
+      ahead.push(...(passes && inside ? [wanted] : []), ...next.map(rough));
+      const context = fresh(pane);
+      if (pane.last) paintPane(context, pane, pane.last, { data, cam, limits });
+      drawPoints(context, pane);
       const late = wanted.slow && !(found && !found.partial);
       pane.name.textContent = (pane.role ?? (now.layout === "three" ? `${"zyx"[pane.along]} ${at[pane.along]}` : "")) + (late ? " · reading" : "");
     });
-    root.dataset.settled = panes.every(({ last }) => last && !last.partial) ? "1" : "0";
-    shelf.expect(ahead);
+    root.dataset.settled = panes.every(({ settled }) => settled) ? "1" : "0";
+    shelf.expect(ahead, now.passing);
   }
 
-  function drawPoints(pane) {
+  /** While planes pass: what is there of the planes since the one that is shown, the newest first. */
+  function nearest(pane, requestAt) {
+    if (!pane.last) return null;
+    const by = Math.sign(planeOf(pane.last) - now.at[0]);
+    for (let z = now.at[0] + by; by && z !== planeOf(pane.last); z += by) {
+      const found = shelf.peek(requestAt(z));
+      if (found) return found;
+    }
+    return null;
+  }
+
+  function drawPoints(context, pane) {
     const { data, at, selected, panes } = now;
-    const context = fresh(pane.marks, pane);
     const size = data.diameter_um / 2;
     const colors = { positive: data.styles[data.classes[0]].mark, negative: data.styles[data.classes[1]].mark, open: data.styles.unsure.mark };
     const planes = planesOf(data, pane.along, at, now.depth);
@@ -192,7 +212,7 @@ function render({ model, el, signal }) {
   root.addEventListener("ck-told", () => { if (root.dataset.unsaved !== "1" && now.saved === "failed") { now.saved = "saved"; describe(); } }, { signal });
   model.on("msg:custom", receive);
   model.send({ op: "ready" });
-  return () => { clearTimeout(settled); sizes.disconnect(); stopPanes?.abort(); stopKeys?.abort(); cancelAnimationFrame(due); model.off("msg:custom", receive); };
+  return () => { [settled, now.still].forEach(clearTimeout); sizes.disconnect(); stopPanes?.abort(); stopKeys?.abort(); cancelAnimationFrame(due); model.off("msg:custom", receive); };
 }
 
 export default { render };

@@ -55,7 +55,7 @@ OPENED = """path => {
   const context = window.jupyterapp?.shell.currentWidget?.context;
   return context?.path === path && context.isReady;
 }"""
-OPEN = "path => window.jupyterapp.commands.execute('docmanager:open', { path })"
+OPEN = "async path => { await window.jupyterapp.commands.execute('docmanager:open', { path }); }"
 READY = "async () => { await window.jupyterapp.shell.currentWidget.sessionContext.ready; }"
 RUN_ALL = "async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
 

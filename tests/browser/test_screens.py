@@ -22,6 +22,11 @@ OPEN = "from cellkit.study import open_study\nstudy = open_study('{name}')"
 CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
 RESTART = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
 RUN_WITHOUT_WAITING = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }"
+NOTE_STEPS = """root => {
+  window.noted = { steps: [], shown: [] };
+  const note = () => { noted.steps.push(root.dataset.step); noted.shown.push(root.dataset.shown); };
+  new MutationObserver(note).observe(root, { attributeFilter: ['data-step', 'data-shown'] });
+}"""
 NOTE_OPEN = """root => {
   window.noted = [Number(root.dataset.open)];
   const note = () => window.noted.push(Number(root.dataset.open));
@@ -415,7 +420,7 @@ def test_a_browser_leads_through_a_queue_and_the_gallery_below_goes_on_from_ther
 def test_side_planes_of_a_large_compressed_file_come_later_and_nothing_waits_for_them(lab, run):
     folder = lab.home / "large"
     folder.mkdir()
-    tile = np.random.default_rng(0).integers(0, 1000, (512, 512)).astype(np.uint16)
+    tile = np.random.default_rng(0).integers(0, 1000, (512, 640)).astype(np.uint16)
     with tifffile.TiffWriter(folder / "large.tif") as file:
         for z in range(240):
             file.write(np.roll(tile, 5 * z, axis=1), compression="zlib", rowsperstrip=512)
@@ -446,6 +451,19 @@ def test_side_planes_of_a_large_compressed_file_come_later_and_nothing_waits_for
     for step in range(12):
         page.mouse.click(stage["x"] + 30 + 8 * step, stage["y"] + 40 + 5 * step)
     expect(browser).to_have_attribute("data-settled", "1", timeout=30_000)
+    page.keyboard.press("t")
+    expect(browser).to_have_attribute("data-settled", "1")
+    browser.evaluate(NOTE_STEPS)
+    for _ in range(30):
+        page.keyboard.press("ArrowUp")
+    expect(browser).to_have_attribute("data-shown", "151")
+    expect(browser).to_have_attribute("data-settled", "1")
+    assert browser.get_attribute("data-step") == "1", "where it ends it is sharp"
+    steps, shown = (page.evaluate(f"() => noted.{what}") for what in ("steps", "shown"))
+    assert "2" in steps, "while planes pass a rough picture is enough"
+    assert len(shown) > 5 and shown == sorted(shown, key=int), (
+        "planes are seen on the way, none after a later one"
+    )
 
 
 def test_a_full_disk_stops_labelling_with_the_reason_until_there_is_room(lab, run, study):
