@@ -6,9 +6,11 @@ Data: a made-up population with rare kinds of cells and artefacts that mimic the
 `--real` (the folder that holds `cfos/` and `microglia/`) all their volumes. Of every volume the last third
 along x judges and the rest, a gap of 30 µm apart, is the pool; of the sample study the third animal judges.
 All strategies start from the same random labels, draw batches of 20, and train the same head, whose strength
-is tuned for random labels. F1 is over judging candidates, at the threshold that the pool's probabilities
-foretell. `gain` is the mean difference from random over all batches, `worst` that of the worst batch, each
-with its 95 % half-width; `95%` and `98%` are the labels needed to reach that share of F1 with all labels.
+is tuned for random labels. Until there are ten labels of each class, batches are chosen by what the network
+says, as in a study that begins, and not by a head of so few (no network says anything of the made-up
+population). F1 is over judging candidates, at the threshold that the pool's probabilities foretell. `gain` is
+the mean difference from random over all batches, `worst` that of the worst batch, each with its 95 %
+half-width; `95%` and `98%` are the labels needed to reach that share of F1 with all labels.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from cellkit.synthetic import create_sample_study
 from cellkit.tables import positions_um
 
 START, BATCH, BUDGET = 40, 20, 640
+FEW = 10
 POOL = 4000
 AXES = 24
 WITHIN_UM, GAP_UM = 10.0, 30.0
@@ -46,13 +49,14 @@ STRATEGIES = ("random", "uncertain", "diverse", "uncertain x diverse", "categori
 
 
 class Data(NamedTuple):
-    """Features and truth of the pool and of the candidates that judge."""
+    """Features and truth of the pool and of the candidates that judge; what a network says of the pool."""
 
     name: str
     x: np.ndarray
     y: np.ndarray
     judge_x: np.ndarray
     judge_y: np.ndarray
+    p: np.ndarray | None = None
 
 
 class State(NamedTuple):
@@ -82,17 +86,19 @@ def made_up(rng: np.random.Generator, *, n: int = 6000) -> Data:
 
 
 def look(study: Study, network_name: str) -> pd.DataFrame:
-    """Return the candidates of a study with truth (`cell`), side (`side`) and embedding (`e0`, `e1`, ...)."""
+    """Return the candidates of a study: truth (`cell`), side (`side`), `p`, embedding (`e0`, `e1`, ...)."""
     detect(study, progress=False)
     network, parts = load_network(network_name), []
     for name in study.names:
         table, image = study.candidates(name), study.image(name)
         settings = {"intensities": study.intensities(name), "diameter_um": study.settings.diameter_um}
-        _, embedding = embed(network, image, table, **settings)
+        p, embedding = embed(network, image, table, **settings)
         at = positions_um(table, image.voxel_um)
         found = match_points(at, positions_um(study.truth(name), image.voxel_um), within_um=WITHIN_UM).found
         columns = pd.DataFrame(embedding, columns=[f"e{i}" for i in range(embedding.shape[1])])
-        part = pd.DataFrame({"cell": np.isin(np.arange(len(table)), found), "image": name, "side": "pool"})
+        part = pd.DataFrame(
+            {"cell": np.isin(np.arange(len(table)), found), "image": name, "side": "pool", "p": p}
+        )
         if study.entry(name).role == "judge":
             part["side"] = "judge"
         elif "judge" not in {study.entry(each).role for each in study.names}:
@@ -127,7 +133,7 @@ def as_data(name: str, table: pd.DataFrame) -> Data:
     scaled = (features - features[pool].mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
     axes = PCA(min(AXES, scaled.shape[1]), random_state=0).fit(scaled[pool])
     x, y = axes.transform(scaled) / np.sqrt(axes.explained_variance_[0]), table["cell"].to_numpy()
-    return Data(name, x[pool], y[pool], x[judge], y[judge])
+    return Data(name, x[pool], y[pool], x[judge], y[judge], table["p"].to_numpy()[pool])
 
 
 def fit(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression | None:
@@ -204,6 +210,8 @@ def curve(data: Data, way: str, seed: int, strength: float, budget: int = BUDGET
     for _ in range(START, budget + 1, BATCH):
         p, threshold, f1 = judged(fit(data.x[labelled], data.y[labelled], strength), data)
         reached.append(f1)
+        if data.p is not None and np.bincount(data.y[labelled], minlength=2).min() < FEW:
+            p, threshold = data.p, choose_threshold(data.p, data.p)
         state = State(data.x, p, threshold, labelled, data.y, called_then)
         rows = choose(state, way, min(BATCH, int((~labelled).sum())), rng)
         called_then[rows] = p[rows] >= threshold
@@ -260,7 +268,7 @@ def all_data(real: Path | None, network: str, cache: Path | None) -> list[Data]:
     """Return the made-up population, the sample study, and the real volumes if they are there."""
     data = [made_up(np.random.default_rng(0))]
     for name in ["sample study", *(REAL if real else [])]:
-        kept = cache / f"{name}-{network}.parquet" if cache else None
+        kept = cache / f"{name}-{Path(network).name}.parquet" if cache else None
         if kept and kept.exists():
             data.append(as_data(name, pd.read_parquet(kept)))
             continue
@@ -308,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--network", default="cells-1")
+    parser.add_argument("--network", default="cells-1", help="a name, or the folder of a network")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between runs")
     parser.add_argument("--out", type=Path, help="a picture of the curves")
     options = parser.parse_args()

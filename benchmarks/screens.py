@@ -2,6 +2,7 @@
 
     python benchmarks/screens.py [--chromium PROGRAM] [--only keys,scroll,gallery,drag,state,actions]
 
+The browser is driven by its bare DevTools protocol (`chromium.py`), which takes little of the cores.
 `keys`: 120 candidates labelled one a key, 6 a second; from the key press until the next crop is painted, and
 until the label is on disk and the screen says so. `scroll`: one plane a turn of the wheel through 1024 x 1024
 x 200 uint16 (an uncompressed TIFF), 60 turns a second, planes painted a second. `gallery`: 5,000
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tifffile
+from chromium import open_chromium
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "tests" / "browser"), str(HERE.parent / "tests")]
@@ -37,7 +39,8 @@ GALLERY = (
     "import pandas as pd\nfrom cellkit import annotate\nfrom cellkit.widgets import Gallery\n"
     "queue = annotate.sample(study, {n}, by='random')\nGallery(study, queue, who='me')"
 )
-WATCH = """(root) => {
+WATCH = """(name) => {
+    const root = document.querySelector(name);
     window.painted = [];
     window.saved = [];
     window.pressed = [];
@@ -67,7 +70,8 @@ FRAMES = """() => {
     };
     requestAnimationFrame(tick);
 }"""
-PLANES = """(root) => {
+PLANES = """(name) => {
+    const root = document.querySelector(name);
     window.planes = [];
     new MutationObserver(() => {
         const z = root.dataset.shown;
@@ -89,6 +93,11 @@ PAINTED = """() => {
     const seen = tiles.filter((tile) => tile.getBoundingClientRect().top < box.bottom);
     return seen.length > 0 && seen.every((tile) => !tile.classList.contains('ck-waiting'));
 }"""
+FOCUS = """(name) => {
+    const root = document.querySelector(name);
+    root.scrollIntoView();
+    root.focus({ preventScroll: true });
+}"""
 RUN = "() => { window.started = performance.now(); window.jupyterapp.commands.execute('notebook:run-cell'); }"
 
 
@@ -102,15 +111,11 @@ def when(page, holds: str) -> None:
     page.wait_for_function(holds, timeout=60_000)
 
 
-def screen(page, name: str):
-    """Return a screen once it is drawn."""
-    found = page.locator(f".ck-{name}").first
-    found.wait_for(timeout=60_000)
-    page.wait_for_function(
-        f"() => document.querySelector('.ck-{name}').dataset.ready === '1'", timeout=60_000
-    )
-    found.scroll_into_view_if_needed()
-    return found
+def screen(page, name: str) -> str:
+    """Wait until a screen is drawn, let it have the keys, and return how it is found."""
+    page.wait_for_function(f"() => document.querySelector('.ck-{name}')?.dataset.ready === '1'")
+    page.evaluate(FOCUS, f".ck-{name}")
+    return f".ck-{name}"
 
 
 def keys(lab, page, study) -> None:
@@ -118,11 +123,10 @@ def keys(lab, page, study) -> None:
     open_book(lab, page, "keys.ipynb", OPEN.format(study.folder.name), GALLERY.format(n=200))
     gallery = screen(page, "gallery")
     when(page, PAINTED)
-    gallery.evaluate(WATCH)
-    gallery.focus()
+    page.evaluate(WATCH, gallery)
     rng = np.random.default_rng(0)
     for key in rng.choice(list("cx"), 120):
-        page.keyboard.press(key)
+        page.press(key)
         page.wait_for_timeout(150)
     when(page, "() => window.saved.length >= 120")
     print(f"key to next crop painted, ms: {spread(page.evaluate('() => window.painted'))} (asked 50)")
@@ -136,15 +140,10 @@ def scroll(lab, page, folder: Path) -> None:
     cell = "from cellkit.widgets import SliceBrowser\nSliceBrowser(study, 'large')"
     open_book(lab, page, "scroll.ipynb", OPEN.format(study.folder.name), cell)
     browser = screen(page, "slices")
-    browser.focus()
-    page.wait_for_function(
-        "() => document.querySelector('.ck-slices').dataset.settled === '1'", timeout=60_000
-    )
-    page.keyboard.press("Home")
-    box = browser.locator(".ck-stage").bounding_box()
-    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.wait_for_function("() => document.querySelector('.ck-slices').dataset.settled === '1'")
+    page.press("Home")
     for by in (1, -1, 1):  # the first is the warm-up
-        browser.evaluate(PLANES)
+        page.evaluate(PLANES, browser)
         page.evaluate(TURN, [by, 199])
         page.wait_for_timeout(500)
         times, planes = zip(*page.evaluate("() => window.planes"), strict=True)
@@ -187,13 +186,15 @@ def gallery(lab, page, study) -> None:
     open_book(lab, page, "many.ipynb", *cells)
     taken = []
     for _ in range(3):
-        page.evaluate("() => window.jupyterapp.commands.execute('notebook:insert-cell-below')")
-        page.keyboard.press("Enter")
-        page.keyboard.insert_text("Gallery(study, queue, who='me')")
+        page.evaluate(
+            "async () => { await window.jupyterapp.commands.execute('notebook:insert-cell-below'); }"
+        )
+        page.press("Enter")
+        page.write("Gallery(study, queue, who='me')")
         page.evaluate(RUN)
         when(page, PAINTED)
         taken.append(page.evaluate("() => performance.now() - window.started"))
-        page.evaluate("() => window.jupyterapp.commands.execute('notebook:delete-cell')")
+        page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:delete-cell'); }")
     print(f"5,000 crops, run to usable, ms: {', '.join(f'{ms:.0f}' for ms in taken)} (asked 1500)")
 
 
@@ -201,18 +202,20 @@ def drag(lab, page, study) -> None:
     """Let a selection grow over 500 crops."""
     open_book(lab, page, "drag.ipynb", OPEN.format(study.folder.name), GALLERY.format(n=800))
     surface = screen(page, "gallery")
-    surface.focus()
     for _ in range(4):
-        page.keyboard.press("-")
+        page.press("-")
     when(page, PAINTED)
-    box = surface.locator(".ck-grid").bounding_box()
-    page.mouse.move(box["x"] + 3, box["y"] + 3)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    box = page.box(f"{surface} .ck-grid")
+    page.mouse("mouseMoved", box["x"] + 3, box["y"] + 3)
+    page.mouse("mousePressed", box["x"] + 3, box["y"] + 3, held=True)
+    page.mouse("mouseMoved", box["x"] + 60, box["y"] + 60, held=True)
     page.evaluate(FRAMES)
     for step in range(40):
-        page.mouse.move(box["x"] + 60 + step * (box["width"] - 90) / 40, box["y"] + 60 + step * 3)
-    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] - 4)
+        page.mouse(
+            "mouseMoved", box["x"] + 60 + step * (box["width"] - 90) / 40, box["y"] + 60 + step * 3, held=True
+        )
+    end = box["x"] + box["width"] - 20, box["y"] + box["height"] - 4
+    page.mouse("mouseMoved", *end, held=True)
     chosen = 0
     for _ in range(200):
         page.wait_for_timeout(50)
@@ -220,7 +223,7 @@ def drag(lab, page, study) -> None:
         if chosen >= 500:
             break
     frames = page.evaluate("() => { window.counting = false; return window.frames_ms; }")
-    page.mouse.up()
+    page.mouse("mouseReleased", *end)
     slow = 1000 / np.percentile(frames, 95)
     print(
         f"a selection over {chosen} crops, frames a second: median {1000 / np.median(frames):.0f}, ", end=""
@@ -236,9 +239,9 @@ def state(lab, page, study) -> None:
         "from cellkit.widgets import SliceBrowser\nSliceBrowser(study, 'animal-1', who='me')",
     )
     open_book(lab, page, "state.ipynb", *cells)
-    screen(page, "slices").focus()
+    screen(page, "slices")
     for key in ("ArrowUp", "t", "s", "ArrowDown"):
-        page.keyboard.press(key)
+        page.press(key)
     when(page, PAINTED)
     page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
     file = lab.home / "state.ipynb"
@@ -283,19 +286,14 @@ def main() -> None:
 
 
 def in_browser(folder: Path, chromium: str, wanted: list[str]) -> None:
-    """Run the parts that need a browser, each on a page of its own."""
-    from playwright.sync_api import sync_playwright
-
+    """Run the parts that need a browser, each in one of its own."""
     study = create_sample_study(folder / "sample")
     detect(study)
     parts = {"keys": keys, "scroll": scroll, "gallery": gallery, "drag": drag, "state": state}
-    with serve(folder) as lab, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for name, part in parts.items():
-            if name in wanted:
-                page = browser.new_page(viewport={"width": 1366, "height": 900})
-                part(lab, page, folder if name == "scroll" else study)
-                page.close()
+    with serve(folder) as lab:
+        for name in (name for name in parts if name in wanted):
+            with open_chromium(chromium, FLAGS) as page:
+                parts[name](lab, page, folder if name == "scroll" else study)
 
 
 if __name__ == "__main__":

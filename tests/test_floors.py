@@ -24,7 +24,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
         "estimates",
         "measuring.strata",
     ],
-    ["folder.settings", "pixels.stacks"],
+    ["folder.settings", "folder.events", "pixels.stacks"],
     ["images", "ledger"],
     ["folder.holdings", "finding.sweep"],
     ["folder.state"],

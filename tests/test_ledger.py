@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import cellkit.folder.events as events_module
 import cellkit.ledger as ledger_module
 from cellkit.ledger import Ledger, current_labels, read_events
 from cellkit.tables import LABEL_COLUMNS, ORIGINS
@@ -232,11 +233,11 @@ def test_names_and_answers_with_html_quotes_and_line_ends_survive(tmp_path, text
 
 def test_reading_again_after_every_answer_keeps_one_reading_of_a_file(tmp_path):
     ledger = Ledger(tmp_path, "anna")
-    before = len(ledger_module._READ)
+    before = len(events_module._READ)
     for n in range(5):
         ledger.add([row(x=10 * n)])
         assert len(answers(tmp_path)) == n + 1
-    assert len(ledger_module._READ) == before + 1
+    assert len(events_module._READ) == before + 1
 
 
 def test_two_ledgers_that_start_at_the_same_moment_write_two_files(tmp_path, monkeypatch):
@@ -497,6 +498,21 @@ def test_two_audited_places_stay_two_however_near_they_are(tmp_path):
     assert answers(tmp_path, within_um=2) == {10: "cell", 20: "cell", 1: "cell"}
     ledger.add([row("cell", 0, origin="audit", weight=2.0), row("artefact", 1.5, origin="audit", weight=2.0)])
     assert answers(tmp_path, within_um=2) == {10: "cell", 20: "cell", 0: "cell", 1.5: "artefact"}
+
+
+def test_what_counts_is_kept_for_the_same_events_and_worked_out_anew_for_others(tmp_path):
+    Ledger(tmp_path, "anna").add([row("cell", 0), row("artefact", 100)])
+    events = read_events(tmp_path)
+    first = current_labels(events, within_um=3.0)
+    first["answer"] = "unsure"
+    assert list(current_labels(events, within_um=3.0)["answer"]) == ["cell", "artefact"], (
+        "a copy is given out"
+    )
+    moved = events.assign(x_um=[0.0, 1.0])
+    assert list(current_labels(moved, within_um=3.0)["answer"]) == ["artefact"], "the same ids, elsewhere"
+    assert len(current_labels(moved, within_um=0.5)) == 2
+    weighed = events.assign(weight=[2.0, np.nan])
+    assert current_labels(weighed, within_um=3.0)["weight"].tolist()[0] == 2.0
 
 
 def test_labels_of_an_empty_ledger_have_the_agreed_columns(tmp_path):
