@@ -34,6 +34,7 @@ class Page:
         self._socket = create_connection(address, suppress_origin=True, timeout=120)
         self._numbers = count(1)
         self.url = "about:blank"
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def send(self, method: str, **parameters: Any) -> dict:
         """Send a command and return its result."""

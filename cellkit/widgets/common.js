@@ -166,7 +166,7 @@ const TABLES = new Map();
 
 /** Paint grey pixels; with a second channel, the first in green and the second in magenta. */
 function paint(canvas, pixels, table, over = null, overTable = null) {
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const image = context.createImageData(canvas.width, canvas.height);
   const out = new Uint32Array(image.data.buffer);
   if (over) for (let i = 0; i < pixels.length; i += 1) out[i] = (table[pixels[i]] & 0xff00ff00) | (overTable[over[i]] & 0x00ff00ff);

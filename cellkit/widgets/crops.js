@@ -7,6 +7,7 @@ function cropShelf(model, onarrival) {
   const pixels = new Map(); // part and row -> uint16 words
   const asked = new Set(); // of which the answer is under way, or an error came
   const limits = [{ low: 0, high: 1.2 }, { low: 0, high: 1.2 }];
+  const scratch = make("canvas");
   let tables = [];
   let underway = 0;
   const keyOf = (row, part) => `${part} ${row}`;
@@ -58,24 +59,54 @@ function cropShelf(model, onarrival) {
       return Boolean(found);
     },
 
-    /** The plane or projection with the two side planes beside it, in physical proportions. */
-    planes(row, { thick, channel, flat }) {
+    /** A canvas with a picture of a row, until the next is asked for; null if it is not there yet. */
+    picture(row, part, channel) {
+      const [, height, width] = shelf.crop;
+      if (scratch.width !== width || scratch.height !== height) Object.assign(scratch, { width, height });
+      return shelf.draw(scratch, row, part, channel) ? scratch : null;
+    },
+
+    /** Paint the plane or projection, and the side planes beside it, on the canvases of a `planesBox`. */
+    planes(canvases, row, { thick, channel }) {
       const [d, h, w] = shelf.crop;
-      const shown = [[w, h, "ck-yx"], [d, h, "ck-zy"], [w, d, "ck-zx"]].slice(0, flat ? 1 : 3);
-      const canvases = shown.map(([width, height, kind]) => {
-        const canvas = make("canvas", { width, height, class: kind });
+      for (const [kind, canvas] of Object.entries(canvases)) {
+        const context = canvas.getContext("2d");
         if (kind === "ck-zy") {
           const lying = make("canvas", { width: h, height: d });
           shelf.draw(lying, row, "sides", channel, d * w);
-          const context = canvas.getContext("2d");
-          context.transform(0, 1, 1, 0, 0, 0);
+          context.setTransform(0, 1, 1, 0, 0, 0);
+          context.clearRect(0, 0, h, d);
           context.drawImage(lying, 0, 0);
-        } else shelf.draw(canvas, row, kind === "ck-zx" ? "sides" : thick ? "projection" : "plane", channel);
-        return make("div", { class: `ck-aim ${kind}` }, canvas);
-      });
-      return make("div", { class: flat ? "ck-planes ck-flat" : "ck-planes" }, ...canvases);
+        } else if (!shelf.draw(canvas, row, kind === "ck-zx" ? "sides" : thick ? "projection" : "plane", channel)) {
+          context.clearRect(0, 0, canvas.width, canvas.height);
+        }
+      }
     },
   };
   shelf.refresh();
   return shelf;
+}
+
+/** The plane or projection of a candidate with the two side planes beside it, in physical proportions. */
+function planesBox([d, h, w], flat) {
+  const canvases = Object.fromEntries([["ck-yx", w, h], ["ck-zy", d, h], ["ck-zx", w, d]].slice(0, flat ? 1 : 3).map(([kind, width, height]) => [kind, make("canvas", { width, height })]));
+  const aims = Object.entries(canvases).map(([kind, canvas]) => make("div", { class: `ck-aim ${kind}` }, canvas));
+  return { canvases, node: make("div", { class: flat ? "ck-planes ck-flat" : "ck-planes" }, ...aims) };
+}
+
+/** The candidate that is looked at: its pictures, of one channel or two, and what is known of it. */
+function closeLook(shelf, side) {
+  const about = make("div", { class: "ck-about" });
+  let boxes = []; // kept from one candidate to the next
+  return {
+    clear() { boxes = []; side.replaceChildren(); },
+    show(row, { channels, thick, flat, facts }) {
+      if (boxes.length !== channels.length) {
+        boxes = channels.map(() => planesBox(shelf.crop, flat));
+        side.replaceChildren(make("div", { class: "ck-looks" }, ...boxes.map(({ node }) => node)), about);
+      }
+      channels.forEach((channel, i) => shelf.planes(boxes[i].canvases, row, { thick, channel }));
+      about.replaceChildren(...facts);
+    },
+  };
 }

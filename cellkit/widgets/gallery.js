@@ -21,8 +21,9 @@ function render({ model, el, signal }) {
   const [timers, pace] = [{ late: 0, settled: 0 }, makePace()];
   let stopKeys = null;
   const shelf = cropShelf(model, arrive);
+  const look = closeLook(shelf, side);
   const view = { background: false, thick: false, size: 84, large: false, order: "as drawn", group: "none" };
-  const grid = tileGrid(box, makeTile, () => ask());
+  const grid = tileGrid(box, makeTile, (rows) => { rows.forEach(drawTile); ask(); });
   const empty = () => !data?.rows.length;
   const front = () => (view.thick ? "projection" : "plane");
 
@@ -55,9 +56,10 @@ function render({ model, el, signal }) {
     const later = new Set(pending.flat());
     const moved = rows.filter((row, i) => !later.has(row) && answers[row] !== told[i]);
     rows.forEach((row, i) => { if (!later.has(row)) answers[row] = told[i]; });
+    const same = !moved.length && (noted === undefined || noted === data.noted);
     if (noted !== undefined) data.noted = noted;
     if (moved.length && !pending.length) { cursor = anchor = to; chosen.clear(); }
-    update();
+    if (!same) update(); // what was told is drawn already
   }
 
   function open(message, buffers) {
@@ -66,6 +68,7 @@ function render({ model, el, signal }) {
     answers = Array.from(new Uint8Array(buffers.at(-1).buffer, buffers.at(-1).byteOffset, data.n), (code) => data.answers[code]);
     cursor = anchor = data.cursor;
     shelf.open(data.crop);
+    look.clear();
     chosen.clear();
     pending = [];
     const { orders, groups } = orderChoices(data);
@@ -170,17 +173,15 @@ function render({ model, el, signal }) {
 
   // ---- drawing ----------------------------------------------------------------------------------------
   function makeTile(row) {
-    const [, h, w] = data.crop;
-    const tile = make("div", { class: "ck-tile", role: "gridcell", "data-index": row, id: `ck-${number}-${row}` },
-      make("canvas", { width: w, height: h }), make("span", { class: "ck-badge" }));
+    const tile = make("div", { class: "ck-tile", role: "gridcell", "data-index": row, id: `ck-${number}-${row}` }, make("span", { class: "ck-badge" }));
     dress(tile, row);
-    drawTile(row, tile);
     return tile;
   }
 
-  function drawTile(row, tile = grid.tiles.get(row)) {
-    const drawn = shelf.draw(tile.firstChild, row, front(), view.background ? 1 : 0);
-    tile.classList.toggle("ck-waiting", !drawn);
+  function drawTile(row) {
+    const picture = shelf.picture(row, front(), view.background ? 1 : 0);
+    grid.picture(row, picture);
+    grid.tiles.get(row).classList.toggle("ck-waiting", !picture);
   }
 
   function arrive(rows, part) {
@@ -196,10 +197,9 @@ function render({ model, el, signal }) {
   }
 
   function drawSide() {
-    if (empty()) return side.replaceChildren();
+    if (empty()) return look.clear();
     const channels = view.large && data.background ? [0, 1] : [view.background ? 1 : 0];
-    const planes = channels.map((channel) => shelf.planes(cursor, { thick: view.thick, channel, flat: data.flat }));
-    side.replaceChildren(make("div", { class: "ck-looks" }, ...planes), aboutRow(data, cursor, grid.place(cursor), answers[cursor]));
+    look.show(cursor, { channels, thick: view.thick, flat: data.flat, facts: aboutRow(data, cursor, grid.place(cursor), answers[cursor]) });
   }
 
   function dress(tile, row) {
@@ -284,13 +284,13 @@ function render({ model, el, signal }) {
   }
 
   box.addEventListener("pointerdown", drag, { signal });
-  box.addEventListener("scroll", () => grid.draw(), { signal, passive: true });
+  box.addEventListener("scroll", () => grid.look(), { signal, passive: true });
   box.addEventListener("dblclick", (event) => {
     const tile = event.target.closest(".ck-tile");
     if (tile) flip(Number(tile.dataset.index));
   }, { signal });
   root.addEventListener("ck-told", () => showSaved(), { signal });
-  const sizes = new ResizeObserver(() => { if (box.clientWidth !== grid.width) arrange(); });
+  const sizes = new ResizeObserver(() => { if (box.clientWidth !== grid.width) arrange(); else grid.look(); });
   sizes.observe(box);
   model.on("msg:custom", receive);
   model.send({ op: "ready" });

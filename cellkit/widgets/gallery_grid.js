@@ -1,6 +1,7 @@
 const GAP = 6;
 const HEADING = 28;
 const BEYOND = 300; // pixels above and below the visible part in which tiles are drawn too
+const BORDER = 3; // of a tile, around its picture
 
 /** Where every tile lies: rows in the order shown, under the headings of their groups. */
 function gridLayout(groups, width, wish) {
@@ -35,11 +36,26 @@ function firstBelow(tops, y) {
 /** A grid that holds any number of tiles and draws those in view; `tileOf(row)` makes one, `onview(rows)` hears which. */
 function tileGrid(box, tileOf, onview) {
   const sheet = make("div", { class: "ck-sheet", role: "presentation" });
+  const canvas = make("canvas", { class: "ck-pictures" }); // of all tiles that are drawn: to a browser every canvas is a layer
+  let from = 0; // where it begins on the sheet
   box.append(sheet);
   let layout = gridLayout([], 1, 84);
-  let shown = "";
+  let [scrolled, high] = [0, 0]; // of the box, as last seen: to ask it after a change makes the browser lay out all at once
+  let drawn = null; // the places that are drawn: first, stop
   let anew = true; // the order has changed: every tile is put in again
   const tiles = new Map(); // of the rows that are drawn
+  /** Let the canvas lie under the tiles from one place up to another; what it showed of them it shows again, or it is empty. */
+  function spread(first, stop, again) {
+    const ratio = window.devicePixelRatio || 1;
+    const old = again && make("canvas", { width: canvas.width, height: canvas.height });
+    if (old) old.getContext("2d").drawImage(canvas, 0, 0);
+    const before = from;
+    from = layout.tops[first] ?? 0;
+    const high = stop > first ? layout.tops[stop - 1] + layout.size - from : 1;
+    Object.assign(canvas, { width: Math.max(1, Math.round(grid.width * ratio)), height: Math.max(1, Math.round(high * ratio)) });
+    Object.assign(canvas.style, { top: `${from}px`, width: `${canvas.width / ratio}px`, height: `${canvas.height / ratio}px` });
+    if (old) canvas.getContext("2d").drawImage(old, 0, Math.round((before - from) * ratio));
+  }
   const grid = {
     tiles,
     width: 0, // for which the tiles were laid out
@@ -53,28 +69,36 @@ function tileGrid(box, tileOf, onview) {
       if (said) box.append(said);
     },
     arrange(groups, wish) {
-      grid.width = box.clientWidth;
-      layout = gridLayout(groups, Math.max(1, box.clientWidth - 10), wish);
+      [grid.width, high] = [box.clientWidth, box.clientHeight];
+      layout = gridLayout(groups, Math.max(1, grid.width - 10), wish);
       sheet.style.height = `${layout.height}px`;
-      sheet.replaceChildren(...layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name)));
-      shown = "";
+      sheet.replaceChildren(canvas, ...layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name)));
+      scrolled = box.scrollTop;
+      drawn = null;
       anew = true;
+      grid.draw();
+    },
+    /** The box was scrolled or has another height. */
+    look() {
+      [scrolled, high] = [box.scrollTop, box.clientHeight];
       grid.draw();
     },
     draw() {
       const { tops, size, order } = layout;
-      const first = firstBelow(tops, box.scrollTop - BEYOND - size);
-      const stop = firstBelow(tops, box.scrollTop + Math.max(box.clientHeight, 300) + BEYOND);
-      const key = `${first} ${stop} ${size}`;
-      if (key === shown) return;
-      shown = key;
+      const within = (beyond) => [firstBelow(tops, scrolled - beyond - size), firstBelow(tops, scrolled + Math.max(high, 300) + beyond)];
+      const [needed, last] = within(size); // a row more than is seen; only when less is drawn, all is drawn anew
+      if (drawn && drawn[0] <= needed && last <= drawn[1]) return;
+      const again = drawn !== null;
+      const [first, stop] = drawn = within(BEYOND);
       const rows = order.slice(first, stop);
       const kept = new Set(rows);
       for (const [row, tile] of tiles) if (!kept.has(row) && tiles.delete(row)) tile.remove();
+      const news = [];
       let after = null; // tiles stand in the order shown; only those that come into view are put in
       for (let i = rows.length - 1; i >= 0; i -= 1) {
         const fresh = !tiles.has(rows[i]);
         if (fresh) tiles.set(rows[i], tileOf(rows[i]));
+        if (fresh || !again) news.push(rows[i]);
         const tile = tiles.get(rows[i]);
         const place = `${layout.lefts[first + i]}px ${tops[first + i]}px ${size}px`;
         if (tile.place !== place) {
@@ -85,11 +109,21 @@ function tileGrid(box, tileOf, onview) {
         after = tile;
       }
       anew = false;
-      onview(rows);
+      spread(first, stop, again);
+      onview(news);
+    },
+    /** Show the picture of a row that is drawn, a canvas, or nothing yet. */
+    picture(row, source) {
+      const [place, ratio] = [grid.place(row), window.devicePixelRatio || 1];
+      const side = (layout.size - 2 * BORDER) * ratio;
+      const [left, top] = [(layout.lefts[place] + BORDER) * ratio, (layout.tops[place] - from + BORDER) * ratio];
+      const context = canvas.getContext("2d");
+      if (source) context.drawImage(source, left, top, side, side);
+      else context.clearRect(left, top, side, side);
     },
     /** The rows that are drawn: those in view first, then those below and above. */
     nearest() {
-      const seen = firstBelow(layout.tops, box.scrollTop - layout.size);
+      const seen = firstBelow(layout.tops, scrolled - layout.size);
       const at = (row) => grid.place(row) - seen;
       return [...tiles.keys()].sort((a, b) => (at(a) < 0) - (at(b) < 0) || Math.abs(at(a)) - Math.abs(at(b)));
     },
@@ -105,9 +139,9 @@ function tileGrid(box, tileOf, onview) {
     },
     reveal(row) {
       const top = layout.tops[grid.place(row)] ?? 0;
-      if (top < box.scrollTop) box.scrollTop = top - HEADING;
-      const below = top + layout.size + 12 - box.clientHeight;
-      if (below > box.scrollTop) box.scrollTop = below;
+      const below = top + layout.size + 12 - high;
+      const to = below > scrolled ? below : top < scrolled ? Math.max(0, top - HEADING) : scrolled;
+      if (to !== scrolled) scrolled = box.scrollTop = to;
       grid.draw();
     },
   };

@@ -95,10 +95,11 @@ function aboutRow({ rows, styles, classes, width_um: wide }, index, place, answe
   const row = rows[index];
   const style = styles[answer];
   const opinion = row.p == null ? null : `p ${row.p.toFixed(2)}, called ${classes[row.called ? 0 : 1]}`;
-  return make("div", { class: "ck-about" },
+  return [
     make("div", { class: "ck-answer" }, style && make("span", { class: "ck-badge", style: `--ck-answer:${style.color}` }, style.letter), style ? ` ${answer}` : "open"),
     make("div", {}, `${place + 1} of ${rows.length} · ${row.image}`),
     make("div", {}, `${wide.toFixed(0)} µm wide, at z ${row.z_um.toFixed(0)}  y ${row.y_um.toFixed(0)}  x ${row.x_um.toFixed(0)} µm`),
     opinion && make("div", { title: row.network ?? "" }, opinion),
-    row.note && make("div", {}, row.note));
+    row.note && make("div", {}, row.note),
+  ].filter(Boolean);
 }
