@@ -67,7 +67,7 @@ def inside(study: Study, box) -> list[tuple[float, float, float]]:
     truth = study.truth(str(box["image"]))
     ends = (("z0", "z1"), ("y0", "y1"), ("x0", "x1"))
     for axis, (first, stop) in zip("zyx", ends, strict=True):
-        truth = truth[(truth[axis] >= box[first]) & (truth[axis] < box[stop])]
+        truth = truth[(truth[axis] >= box[first] - 0.5) & (truth[axis] < box[stop] - 0.5)]
     cells = truth[truth["kind"] == "cell"] if "kind" in truth else truth
     return [tuple(place) for place in cells[["z", "y", "x"]].to_numpy()]
 
