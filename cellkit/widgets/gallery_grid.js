@@ -2,6 +2,7 @@ const GAP = 6;
 const HEADING = 28;
 const BEYOND = 300; // pixels above and below the visible part in which tiles are drawn too
 const BORDER = 3; // of a tile, around its picture
+const whenIdle = window.requestIdleCallback?.bind(window) ?? ((run) => setTimeout(run, 30));
 
 /** Where every tile lies: rows in the order shown, under the headings of their groups. */
 function gridLayout(groups, width, wish) {
@@ -42,6 +43,7 @@ function tileGrid(box, tileOf, onview) {
   let layout = gridLayout([], 1, 84);
   let [scrolled, high] = [0, 0]; // of the box, as last seen: to ask it after a change makes the browser lay out all at once
   let drawn = null; // the places that are drawn: first, stop
+  let waiting = 0; // for a moment to draw what is not seen yet
   let anew = true; // the order has changed: every tile is put in again
   const tiles = new Map(); // of the rows that are drawn
   /** Let the canvas lie under the tiles from one place up to another; what it showed of them it shows again, or it is empty. */
@@ -56,6 +58,7 @@ function tileGrid(box, tileOf, onview) {
     Object.assign(canvas.style, { top: `${from}px`, width: `${canvas.width / ratio}px`, height: `${canvas.height / ratio}px` });
     if (old) canvas.getContext("2d").drawImage(old, 0, Math.round((before - from) * ratio));
   }
+  const within = (beyond) => [firstBelow(layout.tops, scrolled - beyond - layout.size), firstBelow(layout.tops, scrolled + Math.max(high, 300) + beyond)];
   const grid = {
     tiles,
     width: 0, // for which the tiles were laid out
@@ -76,18 +79,22 @@ function tileGrid(box, tileOf, onview) {
       scrolled = box.scrollTop;
       drawn = null;
       anew = true;
-      grid.draw();
+      grid.drawNow();
     },
     /** The box was scrolled or has another height. */
     look() {
       [scrolled, high] = [box.scrollTop, box.clientHeight];
       grid.draw();
     },
+    /** Draw the tiles in view and some beyond: at once where a visible one is missing, else when the browser has time. */
     draw() {
+      const covered = (beyond) => { const [first, stop] = within(beyond); return drawn && drawn[0] <= first && stop <= drawn[1]; };
+      if (covered(BEYOND / 2)) return;
+      if (!covered(0)) grid.drawNow();
+      else waiting ||= whenIdle(() => { waiting = 0; grid.drawNow(); });
+    },
+    drawNow() {
       const { tops, size, order } = layout;
-      const within = (beyond) => [firstBelow(tops, scrolled - beyond - size), firstBelow(tops, scrolled + Math.max(high, 300) + beyond)];
-      const [needed, last] = within(size); // a row more than is seen; only when less is drawn, all is drawn anew
-      if (drawn && drawn[0] <= needed && last <= drawn[1]) return;
       const again = drawn !== null;
       const [first, stop] = drawn = within(BEYOND);
       const rows = order.slice(first, stop);
