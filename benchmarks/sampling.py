@@ -93,8 +93,10 @@ def look(study: Study, network_name: str) -> pd.DataFrame:
         table, image = study.candidates(name), study.image(name)
         settings = {"intensities": study.intensities(name), "diameter_um": study.settings.diameter_um}
         p, embedding = embed(network, image, table, **settings)
+        truth = study.truth(name)
+        cells = truth[truth["kind"] == "cell"] if "kind" in truth else truth
         at = positions_um(table, image.voxel_um)
-        found = match_points(at, positions_um(study.truth(name), image.voxel_um), within_um=WITHIN_UM).found
+        found = match_points(at, positions_um(cells, image.voxel_um), within_um=WITHIN_UM).found
         columns = pd.DataFrame(embedding, columns=[f"e{i}" for i in range(embedding.shape[1])])
         part = pd.DataFrame(
             {"cell": np.isin(np.arange(len(table)), found), "image": name, "side": "pool", "p": p}
