@@ -31,6 +31,7 @@ DECAY = 0.5
 def labelled(study, network, name, n, rng):
     """Return cubes, truth and places of `n` candidates of an image, a third of them cells."""
     table, truth, voxel = study.candidates(name), study.truth(name), np.array(study.voxel_um[name])
+    truth = truth[truth["kind"] == "cell"]
     um, cells = table[["z", "y", "x"]].to_numpy() * voxel, truth[["z", "y", "x"]].to_numpy() * voxel
     hit = np.zeros(len(table), bool)
     hit[match_points(um, cells, within_um=0.5 * study.settings.diameter_um).found] = True
