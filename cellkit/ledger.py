@@ -182,11 +182,12 @@ def current_labels(events: pd.DataFrame, *, within_um: float) -> pd.DataFrame:
         The columns of `tables.LABEL_COLUMNS`, in time order.
     """
     key = (within_um, *(_contents(events[name]) for name in events))
-    if key not in _CURRENT:
-        _CURRENT[key] = _current(events, within_um)
+    found = _CURRENT.get(key)
+    if found is None:
+        found = _CURRENT[key] = _current(events, within_um)
         for old in list(_CURRENT)[:-KEPT]:
-            del _CURRENT[old]
-    return _CURRENT[key].copy()
+            _CURRENT.pop(old, None)  # a training and a screen may ask at once
+    return found.copy()
 
 
 def _contents(column: pd.Series) -> tuple[Any, ...] | bytes:

@@ -31,7 +31,7 @@ for _ in sys.stdin:
         print(os.getpid(), flush=True)
         say = lambda row: print(row["epoch"], flush=True)
         model = build()
-        history = fit(model, toy(96, 0), toy(48, 1), settings=settings, checkpoint=folder, on_epoch=say)
+        history = fit(model, toy(160, 0), toy(80, 1), settings=settings, checkpoint=folder, on_epoch=say)
         history.drop(columns="seconds").to_csv(folder / "history.csv", index=False)
         model.save_weights(folder / "last.weights.h5")
         print(0, flush=True)
@@ -55,7 +55,7 @@ def test_a_training_killed_at_random_moments_ends_as_if_it_never_was(tmp_path):
         process.stdin.close()
     assert told == [*range(1, 41), 0, -1]
     model = build()
-    history = fit(model, toy(96, 0), toy(48, 1), settings=replace(QUICK, epochs=40, patience=40))
+    history = fit(model, toy(160, 0), toy(80, 1), settings=replace(QUICK, epochs=40, patience=40))
     killed = pd.read_csv(tmp_path / "killed" / "history.csv")
     pd.testing.assert_frame_equal(killed, history.drop(columns="seconds"), check_exact=True)
     again = build()
