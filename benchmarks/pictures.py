@@ -75,7 +75,7 @@ def inside(study: Study, box) -> list[tuple[float, float, float]]:
 def painted(page, node) -> None:
     """Wait until every crop in view of a gallery is painted."""
     page.wait_for_function(
-        "(node) => [...node.querySelectorAll('.ck-tile')].every((t) => !t.classList.contains('ck-waiting'))",
+        "(node) => [...node.querySelectorAll('.ck-tile')].every((t) => !t.bare)",
         arg=node.element_handle(),
         timeout=60_000,
     )

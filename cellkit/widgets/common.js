@@ -201,40 +201,46 @@ function progressBar(styles, counts, n) {
   return [bar, text];
 }
 
-/** A place in a scrolling box, from where the pointer is. */
-function spot(box, event) {
-  const edge = box.getBoundingClientRect();
+/** A place in a scrolling box, from where the pointer is; `edge`: where the box lies, if that is known. */
+function spot(box, event, edge = box.getBoundingClientRect()) {
   return { x: event.clientX - edge.left + box.scrollLeft, y: event.clientY - edge.top + box.scrollTop };
 }
 
 /** Drag a rectangle over a box: `onmove(rectangle)` while it grows, `onend(moved, rectangle)` when it is let go. */
 function rubberBand(box, down, onmove, onend) {
-  const from = spot(box, down);
-  const band = make("div", { class: "ck-band" });
+  const parts = Array.from({ length: 5 }, () => make("i", {})); // the area and its four edges: moved and stretched, never painted again
+  const band = make("div", { class: "ck-band" }, ...parts);
   const stop = new AbortController();
+  let edge = box.getBoundingClientRect();
+  const from = spot(box, down, edge);
   let drawn = null;
   let last = down;
   let rolling = 0;
   /** At the edge of a box that scrolls, the box rolls on under the pointer. */
   const roll = () => {
-    const edge = box.getBoundingClientRect();
-    const by = last.clientY > edge.bottom - 16 ? 14 : last.clientY < edge.top + 16 ? -14 : 0;
-    const before = box.scrollTop;
-    if (drawn && by && box.scrollHeight > box.clientHeight) box.scrollTop += by;
-    if (box.scrollTop !== before) move(last);
     rolling = requestAnimationFrame(roll);
+    const by = last.clientY > edge.bottom - 16 ? 14 : last.clientY < edge.top + 16 ? -14 : 0;
+    if (!drawn || !by) return;
+    const before = box.scrollTop;
+    box.scrollTop += by;
+    if (box.scrollTop !== before) follow();
   };
-  const move = (event) => {
-    last = event;
-    const to = spot(box, event);
+  const follow = () => {
+    const to = spot(box, last, edge);
     if (!drawn && Math.hypot(to.x - from.x, to.y - from.y) < 5) return;
     drawn = { left: Math.min(from.x, to.x), top: Math.min(from.y, to.y), width: Math.abs(to.x - from.x), height: Math.abs(to.y - from.y) };
     if (!band.isConnected) {
       box.append(band);
       box.setPointerCapture(down.pointerId);
     }
-    for (const [name, value] of Object.entries(drawn)) band.style[name] = `${value}px`;
+    const { left, top, width, height } = drawn;
+    const places = [[left, top, width, height], [left, top, width, 2], [left, top + height, width, 2], [left, top, 2, height], [left + width, top, 2, height]];
+    places.forEach(([x, y, wide, high], i) => (parts[i].style.transform = `translate(${x}px, ${y}px) scale(${wide}, ${high})`));
     onmove(drawn);
+  };
+  const move = (event) => {
+    [last, edge] = [event, box.getBoundingClientRect()];
+    follow();
   };
   const up = () => {
     stop.abort();

@@ -24,12 +24,12 @@ function cropShelf(model, onarrival) {
       asked.clear();
     },
 
-    /** Ask for what is not there yet: wishes `[part, rows]`, the first wish first. */
+    /** Ask for what is not there yet: wishes `[part, rows, least]`, the first wish first; fewer than `least` can wait. */
     ask(wishes) {
-      for (const [part, rows] of wishes) {
+      for (const [part, rows, least = 1] of wishes) {
         if (underway >= WAITING) return;
         const fresh = [...new Set(rows)].filter((row) => !pixels.has(keyOf(row, part)) && !asked.has(keyOf(row, part))).slice(0, CHUNK);
-        if (!fresh.length) continue;
+        if (fresh.length < least) continue;
         fresh.forEach((row) => asked.add(keyOf(row, part)));
         underway += 1;
         if (!post(model, { op: "crops", rows: fresh, part })) return;

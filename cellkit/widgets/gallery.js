@@ -179,9 +179,7 @@ function render({ model, el, signal }) {
   }
 
   function drawTile(row) {
-    const picture = shelf.picture(row, front(), view.background ? 1 : 0);
-    grid.picture(row, picture);
-    grid.tiles.get(row).classList.toggle("ck-waiting", !picture);
+    grid.picture(row, shelf.picture(row, front(), view.background ? 1 : 0));
   }
 
   function arrive(rows, part) {
@@ -273,14 +271,14 @@ function render({ model, el, signal }) {
     redraw();
   }
 
-  /** Ask for crops: the one looked at and those in view first, then what will be looked at next. */
+  /** Ask for crops: the one looked at and those in view first, then what will be looked at next; far ones only many at once. */
   function ask() {
     if (empty()) return;
-    const near = grid.nearest();
+    const [near, next, last] = grid.nearest();
     const soon = [cursor];
     while (soon.length <= SOON) soon.push(nextOpen(soon.at(-1)));
     const sides = (rows) => (data.flat || soon.slice(0, FEW).every((row) => shelf.has(row, "sides")) ? [] : [["sides", rows]]);
-    shelf.ask([[front(), [cursor, ...near.slice(0, CHUNK - 1)]], ...sides([cursor]), [front(), near], [front(), soon], ...sides(soon)]);
+    shelf.ask([[front(), [cursor, ...near.slice(0, CHUNK - 1)]], ...sides([cursor]), [front(), near], [front(), soon], ...sides(soon), [front(), next, last ? 1 : CHUNK]]);
   }
 
   box.addEventListener("pointerdown", drag, { signal });

@@ -1,29 +1,38 @@
-const GAP = 6;
+const GAP = 6; // as in the style of a line of tiles
 const HEADING = 28;
-const BEYOND = 300; // pixels above and below the visible part in which tiles are drawn too
+const BEYOND = 200; // pixels above and below the visible part in which tiles are made too, when there is time
+const STRIPE = 240; // pixels of the sheet, about, whose pictures share a canvas
+const SPARE_MS = 5; // that such a moment must last for one line of tiles
 const BORDER = 3; // of a tile, around its picture
 const whenIdle = window.requestIdleCallback?.bind(window) ?? ((run) => setTimeout(run, 30));
 
-/** Where every tile lies: rows in the order shown, under the headings of their groups. */
+/** Where every tile lies: rows in the order shown, in lines of tiles, under the headings of their groups. */
 function gridLayout(groups, width, wish) {
   const columns = Math.max(1, Math.floor((width + GAP) / (wish + GAP)));
-  const size = (width - GAP * (columns - 1)) / columns;
-  const layout = { columns, size, order: [], tops: [], lefts: [], headings: [], height: 0 };
+  const size = Math.floor((width - GAP * (columns - 1)) / columns); // whole pixels: tiles and canvases are rounded alike
+  const layout = { columns, size, order: [], places: new Map(), tops: [], lefts: [], numbers: [], lines: [], starts: [], headings: [], height: 0, striped: Math.ceil(STRIPE / (size + GAP)) };
   let top = 0;
   for (const { name, rows } of groups) {
     if (name) layout.headings.push({ name: `${name} · ${rows.length}`, top });
     if (name) top += HEADING;
-    rows.forEach((row, i) => {
-      layout.order.push(row);
-      layout.tops.push(top + Math.floor(i / columns) * (size + GAP));
-      layout.lefts.push((i % columns) * (size + GAP));
-    });
-    top += Math.ceil(rows.length / columns) * (size + GAP);
+    for (let i = 0; i < rows.length; i += columns) {
+      const line = rows.slice(i, i + columns);
+      line.forEach((row, column) => {
+        layout.places.set(row, layout.order.length);
+        layout.order.push(row);
+        layout.tops.push(top);
+        layout.lefts.push(column * (size + GAP));
+        layout.numbers.push(layout.lines.length);
+      });
+      layout.lines.push(line);
+      layout.starts.push(top);
+      top += size + GAP;
+    }
   }
-  return Object.assign(layout, { height: top, places: new Map(layout.order.map((row, place) => [row, place])) });
+  return Object.assign(layout, { height: top });
 }
 
-/** The first place whose tile begins at or below `y`; tops never fall. */
+/** The first place whose top is at or below `y`; tops never fall. */
 function firstBelow(tops, y) {
   let [low, high] = [0, tops.length];
   while (low < high) {
@@ -34,40 +43,80 @@ function firstBelow(tops, y) {
   return low;
 }
 
+const span = (first, stop) => Array.from({ length: Math.max(0, stop - first) }, (_, i) => first + i);
+
 /** A grid that holds any number of tiles and draws those in view; `tileOf(row)` makes one, `onview(rows)` hears which. */
 function tileGrid(box, tileOf, onview) {
   const sheet = make("div", { class: "ck-sheet", role: "presentation" });
-  const canvas = make("canvas", { class: "ck-pictures" }); // of all tiles that are drawn: to a browser every canvas is a layer
-  let from = 0; // where it begins on the sheet
   box.append(sheet);
   let layout = gridLayout([], 1, 84);
   let [scrolled, high] = [0, 0]; // of the box, as last seen: to ask it after a change makes the browser lay out all at once
-  let drawn = null; // the places that are drawn: first, stop
-  let waiting = 0; // for a moment to draw what is not seen yet
-  let anew = true; // the order has changed: every tile is put in again
+  let [looking, waiting] = [0, 0]; // for the next frame, for a moment to make tiles that are not seen yet
+  const stripes = new Map(); // number -> canvas under the tiles of some lines: one a tile would be a layer each, one for all is slow to roll on
+  const lines = new Map(); // that are drawn: number -> element
   const tiles = new Map(); // of the rows that are drawn
-  /** Let the canvas lie under the tiles from one place up to another; what it showed of them it shows again, or it is empty. */
-  function spread(first, stop, again) {
-    const ratio = window.devicePixelRatio || 1;
-    const old = again && make("canvas", { width: canvas.width, height: canvas.height });
-    if (old) old.getContext("2d").drawImage(canvas, 0, 0);
-    const before = from;
-    from = layout.tops[first] ?? 0;
-    const high = stop > first ? layout.tops[stop - 1] + layout.size - from : 1;
-    Object.assign(canvas, { width: Math.max(1, Math.round(grid.width * ratio)), height: Math.max(1, Math.round(high * ratio)) });
-    Object.assign(canvas.style, { top: `${from}px`, width: `${canvas.width / ratio}px`, height: `${canvas.height / ratio}px` });
-    if (old) canvas.getContext("2d").drawImage(old, 0, Math.round((before - from) * ratio));
+  const stripeOf = (n) => Math.floor(n / layout.striped);
+
+  function put(n) {
+    if (!stripes.has(stripeOf(n))) unroll(stripeOf(n));
+    const rows = layout.lines[n];
+    for (const row of rows) tiles.set(row, tileOf(row));
+    const line = make("div", { class: "ck-line", role: "row", style: `top:${layout.starts[n]}px` }, ...rows.map((row) => tiles.get(row)));
+    const after = Math.min(...[...lines.keys()].filter((other) => other > n)); // lines stand in the order shown
+    sheet.insertBefore(line, lines.get(after) ?? null);
+    lines.set(n, line);
   }
-  const within = (beyond) => [firstBelow(layout.tops, scrolled - beyond - layout.size), firstBelow(layout.tops, scrolled + Math.max(high, 300) + beyond)];
+
+  /** The canvas of a stripe, from the top of its first line to the bottom of its last. */
+  function unroll(stripe) {
+    const [top, last] = [layout.starts[stripe * layout.striped], Math.min((stripe + 1) * layout.striped, layout.lines.length) - 1];
+    const ratio = window.devicePixelRatio || 1;
+    const [wide, tall] = [layout.columns * (layout.size + GAP), layout.starts[last] + layout.size - top].map((side) => Math.max(1, Math.round(side * ratio)));
+    const canvas = make("canvas", { class: "ck-pictures", width: wide, height: tall, style: `top:${top}px;width:${wide / ratio}px;height:${tall / ratio}px` });
+    stripes.set(stripe, Object.assign(canvas, { top, ratio }));
+    sheet.prepend(canvas);
+  }
+
+  /** Take away the stripes that are far from the view, with their tiles. */
+  function rollUp() {
+    const [first, stop] = within(2 * BEYOND).map(stripeOf);
+    for (const [stripe, canvas] of stripes) {
+      if (stripe >= first && stripe <= stop) continue;
+      stripes.delete(stripe);
+      canvas.remove();
+      for (const n of span(stripe * layout.striped, (stripe + 1) * layout.striped)) {
+        layout.lines[n]?.forEach((row) => tiles.delete(row));
+        lines.get(n)?.remove();
+        lines.delete(n);
+      }
+    }
+  }
+
+  const within = (beyond) => [firstBelow(layout.starts, scrolled - beyond - layout.size), firstBelow(layout.starts, scrolled + Math.max(high, 300) + beyond)];
+
+  /** Make the lines in view that are missing, and some of those beyond; the others when the browser has time. */
+  function fill(more) {
+    const [[seen, unseen], [first, stop]] = [within(0), within(BEYOND)];
+    if (seen >= unseen) return;
+    const missing = (n) => !lines.has(n);
+    const now = span(seen, unseen).filter(missing);
+    const soon = [...span(unseen, stop), ...span(first, seen).reverse()].filter(missing);
+    const news = [...now, ...soon.slice(0, more)];
+    if (soon.length > more) waiting ||= whenIdle((moment) => { waiting = 0; fill(moment?.timeRemaining() < SPARE_MS ? 0 : 1); });
+    if (!news.length) return;
+    news.forEach(put);
+    rollUp();
+    onview(news.flatMap((n) => layout.lines[n]));
+  }
+
   const grid = {
     tiles,
     width: 0, // for which the tiles were laid out
     get columns() { return layout.columns; },
     get order() { return layout.order; },
     place: (row) => layout.places.get(row) ?? 0,
-    /** Forget the tiles; what is said in their place stays until the next time. */
+    /** What is said in the place of tiles stays until the next time. */
     clear(said) {
-      tiles.clear();
       box.querySelector(".ck-empty")?.remove();
       if (said) box.append(said);
     },
@@ -75,64 +124,33 @@ function tileGrid(box, tileOf, onview) {
       [grid.width, high] = [box.clientWidth, box.clientHeight];
       layout = gridLayout(groups, Math.max(1, grid.width - 10), wish);
       sheet.style.height = `${layout.height}px`;
-      sheet.replaceChildren(canvas, ...layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name)));
+      sheet.style.setProperty("--ck-side", `${layout.size}px`);
+      sheet.replaceChildren(...layout.headings.map(({ name, top }) => make("div", { class: "ck-heading", style: `top:${top}px` }, name)));
+      [stripes, lines, tiles].forEach((drawn) => drawn.clear());
       scrolled = box.scrollTop;
-      drawn = null;
-      anew = true;
-      grid.drawNow();
+      fill(0);
     },
     /** The box was scrolled or has another height. */
     look() {
       [scrolled, high] = [box.scrollTop, box.clientHeight];
-      grid.draw();
+      looking ||= requestAnimationFrame(() => { looking = 0; fill(0); }); // after all that is asked of the page in this frame
     },
-    /** Draw the tiles in view and some beyond: at once where a visible one is missing, else when the browser has time. */
-    draw() {
-      const covered = (beyond) => { const [first, stop] = within(beyond); return drawn && drawn[0] <= first && stop <= drawn[1]; };
-      if (covered(BEYOND / 2)) return;
-      if (!covered(0)) grid.drawNow();
-      else waiting ||= whenIdle(() => { waiting = 0; grid.drawNow(); });
-    },
-    drawNow() {
-      const { tops, size, order } = layout;
-      const again = drawn !== null;
-      const [first, stop] = drawn = within(BEYOND);
-      const rows = order.slice(first, stop);
-      const kept = new Set(rows);
-      for (const [row, tile] of tiles) if (!kept.has(row) && tiles.delete(row)) tile.remove();
-      const news = [];
-      let after = null; // tiles stand in the order shown; only those that come into view are put in
-      for (let i = rows.length - 1; i >= 0; i -= 1) {
-        const fresh = !tiles.has(rows[i]);
-        if (fresh) tiles.set(rows[i], tileOf(rows[i]));
-        if (fresh || !again) news.push(rows[i]);
-        const tile = tiles.get(rows[i]);
-        const place = `${layout.lefts[first + i]}px ${tops[first + i]}px ${size}px`;
-        if (tile.place !== place) {
-          tile.place = place;
-          Object.assign(tile.style, { left: `${layout.lefts[first + i]}px`, top: `${tops[first + i]}px`, width: `${size}px`, height: `${size}px` });
-        }
-        if (fresh || anew) sheet.insertBefore(tile, after);
-        after = tile;
-      }
-      anew = false;
-      spread(first, stop, again);
-      onview(news);
-    },
-    /** Show the picture of a row that is drawn, a canvas, or nothing yet. */
+    /** Show the picture of a row that is drawn, a canvas, or that there is none yet. */
     picture(row, source) {
-      const [place, ratio] = [grid.place(row), window.devicePixelRatio || 1];
-      const side = (layout.size - 2 * BORDER) * ratio;
-      const [left, top] = [(layout.lefts[place] + BORDER) * ratio, (layout.tops[place] - from + BORDER) * ratio];
+      const place = grid.place(row);
+      const canvas = stripes.get(stripeOf(layout.numbers[place]));
+      const [left, top, side] = [layout.lefts[place] + BORDER, layout.tops[place] - canvas.top + BORDER, layout.size - 2 * BORDER].map((at) => at * canvas.ratio);
       const context = canvas.getContext("2d");
+      tiles.get(row).bare = !source; // no class: a change of style would cost the frame
       if (source) context.drawImage(source, left, top, side, side);
-      else context.clearRect(left, top, side, side);
+      else Object.assign(context, { fillStyle: "#222" }).fillRect(left, top, side, side);
     },
-    /** The rows that are drawn: those in view first, then those below and above. */
+    /** The rows in view, those that come next when the box is scrolled (four pages down, one up), and whether these end the order. */
     nearest() {
-      const seen = firstBelow(layout.tops, scrolled - layout.size);
-      const at = (row) => grid.place(row) - seen;
-      return [...tiles.keys()].sort((a, b) => (at(a) < 0) - (at(b) < 0) || Math.abs(at(a)) - Math.abs(at(b)));
+      const place = (y) => firstBelow(layout.tops, y);
+      const [seen, unseen] = [place(scrolled - layout.size), place(scrolled + high)];
+      const [first, stop] = [place(scrolled - high), place(scrolled + 5 * high)];
+      return [layout.order.slice(seen, unseen), [...layout.order.slice(unseen, stop), ...layout.order.slice(first, seen).reverse()], stop === layout.order.length];
     },
     /** The rows whose tiles touch a rectangle of the box. */
     touched({ left, top, width, height }) {
@@ -149,7 +167,7 @@ function tileGrid(box, tileOf, onview) {
       const below = top + layout.size + 12 - high;
       const to = below > scrolled ? below : top < scrolled ? Math.max(0, top - HEADING) : scrolled;
       if (to !== scrolled) scrolled = box.scrollTop = to;
-      grid.draw();
+      fill(0);
     },
   };
   return grid;
@@ -157,9 +175,8 @@ function tileGrid(box, tileOf, onview) {
 
 /** Show on a tile its answer, and whether it is chosen and looked at; nothing is touched that is as it was. */
 function dressTile(tile, { row, answer, style, chosen, here }) {
-  const look = `${answer} ${chosen} ${here}`;
-  if (tile.look === look) return;
-  tile.look = look;
+  if (tile.answer === answer && tile.chosen === chosen && tile.here === here) return;
+  Object.assign(tile, { answer, chosen, here });
   tile.classList.toggle("ck-chosen", chosen);
   tile.classList.toggle("ck-cursor", here);
   tile.dataset.answer = answer;
