@@ -10,7 +10,8 @@ counted:
 - `known`: the supplied network on the known microscope;
 - `by eye of the known`: on the new one, in units of the known one's noise, as without a normalisation;
 - `new`: on the new one, in units of its own noise, as cellkit does it;
-- `head`: after so many labels in the two animals that train, the last layer taught anew (the head);
+- `head`: after so many labels in the two animals that train, in batches of 50, with the last layer taught
+  anew (the head) after each, whose calls choose the next;
 - `layers`: all layers taught by the same labels;
 - `known, head` and `known, layers`: the same on the known microscope, for comparison.
 
@@ -40,7 +41,7 @@ from cellkit.synthetic.sample import DIAMETER_UM
 from cellkit.tables import positions_um
 
 GAIN, OFFSET, NOISE = 1.8, 40.0, 1.3
-TOLD = 0.02
+TOLD, BATCH = 0.02, 50
 JUDGE, ROLES = "animal-3", ("signal", "background")
 
 
@@ -73,14 +74,13 @@ def f1_by_eye_of(known: Study, study: Study, network_name: str) -> float:
 
 
 def taught(study: Study, labels: int) -> dict[str, float]:
-    """Let the truth answer a mixed batch in the animals that train; return F1 of a head and of all layers."""
-    answer_from_truth(study, draw_batch(study, "1", n=labels))
-    found = {}
-    for name, teach in (("head", retrain_head), ("layers", retrain)):
-        teach(study, name=f"{name}-1")
-        classify(study, f"{name}-1", progress=False)
-        found[name] = other_samples.f1(study)
-    return found
+    """Let the truth answer mixed batches in the animals that train; return F1 of a head and of all layers."""
+    for n in range(0, labels, BATCH):
+        answer_from_truth(study, draw_batch(study, f"from {n}", n=min(BATCH, labels - n)))
+        classify(study, retrain_head(study, name=f"head-{n}").card.name, progress=False)
+    found = {"head": other_samples.f1(study)}
+    classify(study, retrain(study, name="layers-1").card.name, progress=False)
+    return found | {"layers": other_samples.f1(study)}
 
 
 def run(seed: int, labels: int, network: str) -> dict[str, float]:

@@ -5,12 +5,13 @@
 Data: a made-up population with rare kinds of cells and artefacts that mimic them; the sample study; with
 `--real` (the folder that holds `cfos/` and `microglia/`) all their volumes. Of every volume the last third
 along x judges and the rest, a gap of 30 µm apart, is the pool; of the sample study the third animal judges.
-All strategies start from the same random labels, draw batches of 20, and train the same head, whose strength
-is tuned for random labels. Until there are ten labels of each class, batches are chosen by what the network
-says, as in a study that begins, and not by a head of so few (no network says anything of the made-up
-population). F1 is over judging candidates, at the threshold that the pool's probabilities foretell. `gain` is
-the mean difference from random over all batches, `worst` that of the worst batch, each with its 95 %
-half-width; `95%` and `98%` are the labels needed to reach that share of F1 with all labels.
+All strategies start from the same random labels, draw batches of 20, and train a head as a study does: it
+begins at what the network says (of the made-up population none says anything), and its strength is found by
+cross-validation, anew whenever the labels are half as many again. Until there are ten labels of each class,
+batches are chosen by what the network says. F1 is over judging candidates, at the threshold that the pool's
+probabilities foretell. `gain` is the mean difference from random over all batches, `worst` that of the worst
+batch, each with its 95 % half-width; `95%` and `98%` are the labels needed to reach that share of F1 with all
+labels.
 """
 
 import argparse
@@ -20,16 +21,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
+from scipy.special import expit, logit
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from cellkit.detect import detect
 from cellkit.labels.diversity import varied_rows
 from cellkit.match import match_points
 from cellkit.networks.calibration import choose_threshold
+from cellkit.networks.heads import Head, fit_head
 from cellkit.networks.predict import embed
 from cellkit.networks.store import load_network
 from cellkit.study import Study, create_study
@@ -37,7 +38,7 @@ from cellkit.synthetic import create_sample_study
 from cellkit.tables import positions_um
 
 START, BATCH, BUDGET = 40, 20, 640
-FEW = 10
+FEW, ANEW, GROUPS = 10, 1.5, 20
 POOL = 4000
 AXES = 24
 WITHIN_UM, GAP_UM = 10.0, 30.0
@@ -49,14 +50,15 @@ STRATEGIES = ("random", "uncertain", "diverse", "uncertain x diverse", "categori
 
 
 class Data(NamedTuple):
-    """Features and truth of the pool and of the candidates that judge; what a network says of the pool."""
+    """Features and truth of the pool and of the candidates that judge; the logits a network says of both."""
 
     name: str
     x: np.ndarray
     y: np.ndarray
     judge_x: np.ndarray
     judge_y: np.ndarray
-    p: np.ndarray | None = None
+    said: np.ndarray | None = None
+    judge_said: np.ndarray | None = None
 
 
 class State(NamedTuple):
@@ -135,22 +137,28 @@ def as_data(name: str, table: pd.DataFrame) -> Data:
     scaled = (features - features[pool].mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
     axes = PCA(min(AXES, scaled.shape[1]), random_state=0).fit(scaled[pool])
     x, y = axes.transform(scaled) / np.sqrt(axes.explained_variance_[0]), table["cell"].to_numpy()
-    return Data(name, x[pool], y[pool], x[judge], y[judge], table["p"].to_numpy()[pool])
+    said = logit(np.clip(table["p"].to_numpy("float64"), 1e-6, 1 - 1e-6))
+    return Data(name, x[pool], y[pool], x[judge], y[judge], said[pool], said[judge])
 
 
-def fit(x: np.ndarray, y: np.ndarray, strength: float) -> LogisticRegression | None:
-    """Return a head; None while there is one class only."""
-    return LogisticRegression(C=strength, max_iter=300).fit(x, y) if 0 < y.sum() < len(y) else None
+def fit(data: Data, rows: np.ndarray, strength: float | None = None) -> Head | None:
+    """Return a head taught by these rows of the pool; None while there is one class only."""
+    y, said = data.y[rows], None if data.said is None else data.said[rows]
+    if not 0 < y.sum() < len(y):
+        return None
+    return fit_head(data.x[rows], y, groups=np.arange(len(y)) % GROUPS, before=said, strength=strength)
 
 
-def judged(head: LogisticRegression | None, data: Data) -> tuple[np.ndarray, float, float]:
+def judged(head: Head | None, data: Data) -> tuple[np.ndarray, float, float]:
     """Return the pool's probabilities, the threshold they foretell, and F1 on the judging candidates."""
-    if head is None:
-        return np.full(len(data.x), 0.5), 0.5, 0.0
-    p = head.predict_proba(data.x)[:, 1]
-    threshold = choose_threshold(p, p)
-    called = head.predict_proba(data.judge_x)[:, 1] >= threshold
-    return p, threshold, float(f1_score(data.judge_y, called, zero_division=0))
+
+    def probability(x: np.ndarray, said: np.ndarray | None) -> np.ndarray:
+        before = np.zeros(len(x)) if said is None else said
+        return expit(before if head is None else x @ head.kernel + head.bias + head.kept * before)
+
+    p, judge_p = probability(data.x, data.said), probability(data.judge_x, data.judge_said)
+    threshold = choose_threshold(p, p) if np.ptp(p) else 0.5
+    return p, threshold, float(f1_score(data.judge_y, judge_p >= threshold, zero_division=0))
 
 
 def choose(state: State, way: str, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -202,36 +210,24 @@ def by_category(state: State, k: int, rng: np.random.Generator, *, emptiest: boo
     return np.append(rows, rng.choice(others, k - len(rows), replace=False))
 
 
-def curve(data: Data, way: str, seed: int, strength: float, budget: int = BUDGET) -> np.ndarray:
+def curve(data: Data, way: str, seed: int, budget: int = BUDGET) -> np.ndarray:
     """Return F1 after START, START + BATCH, ... labels; all ways share a seed's first labels."""
-    first = np.random.default_rng(seed).choice(len(data.x), START, replace=False)
+    rows = np.random.default_rng(seed).choice(len(data.x), START, replace=False)
     rng = np.random.default_rng([seed, STRATEGIES.index(way)])
-    labelled, called_then = np.zeros(len(data.x), bool), np.zeros(len(data.x), bool)
-    labelled[first] = True
-    reached = []
-    for _ in range(START, budget + 1, BATCH):
-        p, threshold, f1 = judged(fit(data.x[labelled], data.y[labelled], strength), data)
+    called_then, reached, head, tuned = np.zeros(len(data.x), bool), [], None, 0
+    for n in range(START, budget + 1, BATCH):
+        known = head is not None and n < ANEW * tuned
+        head, tuned = fit(data, rows, head.strength if known else None), tuned if known else n
+        p, threshold, f1 = judged(head, data)
         reached.append(f1)
-        if data.p is not None and np.bincount(data.y[labelled], minlength=2).min() < FEW:
-            p, threshold = data.p, choose_threshold(data.p, data.p)
+        if data.said is not None and np.bincount(data.y[rows], minlength=2).min() < FEW:
+            p, threshold, _ = judged(None, data)
+        labelled = np.isin(np.arange(len(data.x)), rows)
         state = State(data.x, p, threshold, labelled, data.y, called_then)
-        rows = choose(state, way, min(BATCH, int((~labelled).sum())), rng)
-        called_then[rows] = p[rows] >= threshold
-        labelled[rows] = True
+        more = choose(state, way, min(BATCH, int((~labelled).sum())), rng)
+        called_then[more] = p[more] >= threshold
+        rows = np.append(rows, more)
     return np.array(reached)
-
-
-def tuned(data: Data) -> float:
-    """Return the strength that is best for 200 random labels, of eight, mean of five seeds."""
-
-    def mean_f1(strength: float) -> float:
-        f1 = []
-        for seed in range(5):
-            rows = np.random.default_rng(1000 + seed).choice(len(data.x), 200, replace=False)
-            f1.append(judged(fit(data.x[rows], data.y[rows], strength), data)[2])
-        return float(np.mean(f1))
-
-    return max((0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0), key=mean_f1)
 
 
 def labels_to_reach(f1: np.ndarray, goal: float) -> float:
@@ -243,11 +239,8 @@ def labels_to_reach(f1: np.ndarray, goal: float) -> float:
 
 def compare(data: Data, seeds: int, budget: int = BUDGET) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Return a row for each strategy, and the curves (seeds, batches)."""
-    strength = tuned(data)
-    full = judged(fit(data.x, data.y, strength), data)[2]
-    curves = {
-        way: np.stack([curve(data, way, s, strength, budget) for s in range(seeds)]) for way in STRATEGIES
-    }
+    full = judged(fit(data, np.arange(len(data.x))), data)[2]
+    curves = {way: np.stack([curve(data, way, s, budget) for s in range(seeds)]) for way in STRATEGIES}
     again = np.random.default_rng(0).integers(0, seeds, (1000, seeds))
     rows = []
     for way, each in curves.items():

@@ -30,6 +30,7 @@ def fit_head(
     groups: np.ndarray | None = None,
     *,
     before: np.ndarray | None = None,
+    strength: float | None = None,
     seed: int = 0,
 ) -> Head:
     """Fit a regularised logistic regression; how strongly, grouped cross-validation decides.
@@ -49,6 +50,8 @@ def fit_head(
         Animals or blocks: labels of one group are never on both sides of a fold. Each label alone by default.
     before : ndarray, shape (n,), optional
         Logits of the network whose head is replaced; without them it starts from nothing.
+    strength : float, optional
+        As in the head returned, where it is known; found by cross-validation if left out.
 
     Returns
     -------
@@ -79,8 +82,9 @@ def fit_head(
     spread[-1] /= EASE
     scaled = (seen - centre) / spread
     with threadpool_limits(1):  # on matrices this small threads wait for one another
-        strengths = STRENGTHS if before is None else (KEEPS, *STRENGTHS)
-        strength = _best_strength(scaled, targets, weights, groups, seed, strengths)
+        if strength is None:
+            strengths = STRENGTHS if before is None else (KEEPS, *STRENGTHS)
+            strength = _best_strength(scaled, targets, weights, groups, seed, strengths)
         kernel, bias = _fitted(scaled, targets, weights, strength)
     kernel /= spread
     kept = float(kernel[-1])
@@ -94,7 +98,7 @@ def _fitted(
     from sklearn.linear_model import LogisticRegression
 
     used = slice(-1, None) if strength == KEEPS else slice(None)
-    model = LogisticRegression(C=strength or 1.0, max_iter=2000)
+    model = LogisticRegression(C=strength or 1.0, solver="newton-cholesky")
     model.fit(scaled[:, used], targets, sample_weight=weights)
     kernel = np.zeros(scaled.shape[1])
     kernel[used] = model.coef_[0]
