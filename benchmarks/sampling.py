@@ -30,7 +30,7 @@ from cellkit.detect import detect
 from cellkit.labels.diversity import varied_rows
 from cellkit.match import match_points
 from cellkit.networks.calibration import choose_threshold
-from cellkit.networks.heads import Head, fit_head
+from cellkit.networks.heads import Head, fit_head, refit_head
 from cellkit.networks.predict import embed
 from cellkit.networks.store import load_network
 from cellkit.study import Study, create_study
@@ -141,12 +141,14 @@ def as_data(name: str, table: pd.DataFrame) -> Data:
     return Data(name, x[pool], y[pool], x[judge], y[judge], said[pool], said[judge])
 
 
-def fit(data: Data, rows: np.ndarray, strength: float | None = None) -> Head | None:
+def fit(data: Data, rows: np.ndarray, like: Head | None = None) -> Head | None:
     """Return a head taught by these rows of the pool; None while there is one class only."""
-    y, said = data.y[rows], None if data.said is None else data.said[rows]
+    x, y, said = data.x[rows], data.y[rows], None if data.said is None else data.said[rows]
     if not 0 < y.sum() < len(y):
         return None
-    return fit_head(data.x[rows], y, groups=np.arange(len(y)) % GROUPS, before=said, strength=strength)
+    if like is not None:
+        return refit_head(like, x, y, before=said)
+    return fit_head(x, y, groups=np.arange(len(y)) % GROUPS, before=said)
 
 
 def judged(head: Head | None, data: Data) -> tuple[np.ndarray, float, float]:
@@ -217,7 +219,7 @@ def curve(data: Data, way: str, seed: int, budget: int = BUDGET) -> np.ndarray:
     called_then, reached, head, tuned = np.zeros(len(data.x), bool), [], None, 0
     for n in range(START, budget + 1, BATCH):
         known = head is not None and n < ANEW * tuned
-        head, tuned = fit(data, rows, head.strength if known else None), tuned if known else n
+        head, tuned = fit(data, rows, head if known else None), tuned if known else n
         p, threshold, f1 = judged(head, data)
         reached.append(f1)
         if data.said is not None and np.bincount(data.y[rows], minlength=2).min() < FEW:

@@ -21,6 +21,7 @@ from cellkit.networks import (
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.engines import compile_engine
 from cellkit.networks.fit import HISTORY
+from cellkit.networks.heads import refit_head
 from cellkit.networks.stream import batches, draw_order
 from cellkit.teaching.learning import kept_epoch
 
@@ -380,6 +381,17 @@ def test_a_head_counts_a_label_of_weight_three_as_three_labels(monkeypatch):
     plain = fit_head(embeddings, targets, None, np.arange(60), seed=0)
     np.testing.assert_allclose(heavy.kernel, thrice.kernel, atol=2e-3)
     assert np.abs(heavy.kernel - plain.kernel).max() > 0.01, "control"
+
+
+def test_a_head_of_a_known_strength_is_fitted_as_if_that_had_been_found():
+    embeddings, targets = embeddings_of(200, 0)
+    before = 2.0 * targets + np.random.default_rng(1).normal(size=200)
+    found = fit_head(embeddings, targets, before=before, seed=0)
+    again = refit_head(found, embeddings, targets, before=before)
+    np.testing.assert_array_equal(again.kernel, found.kernel)
+    assert (again.bias, again.strength, again.kept) == (found.bias, found.strength, found.kept)
+    fewer = refit_head(found, embeddings[:50], targets[:50], before=before[:50])
+    assert fewer.strength == found.strength and np.abs(fewer.kernel - found.kernel).max() > 1e-3, "control"
 
 
 def test_a_head_of_one_class_is_refused():

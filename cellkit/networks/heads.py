@@ -30,7 +30,6 @@ def fit_head(
     groups: np.ndarray | None = None,
     *,
     before: np.ndarray | None = None,
-    strength: float | None = None,
     seed: int = 0,
 ) -> Head:
     """Fit a regularised logistic regression; how strongly, grouped cross-validation decides.
@@ -50,8 +49,6 @@ def fit_head(
         Animals or blocks: labels of one group are never on both sides of a fold. Each label alone by default.
     before : ndarray, shape (n,), optional
         Logits of the network whose head is replaced; without them it starts from nothing.
-    strength : float, optional
-        As in the head returned, where it is known; found by cross-validation if left out.
 
     Returns
     -------
@@ -67,28 +64,61 @@ def fit_head(
     """
     from threadpoolctl import threadpool_limits
 
+    task = _stated(embeddings, targets, weights, before)
+    groups = np.arange(len(task.targets)) if groups is None else np.asarray(groups)
+    strengths = STRENGTHS if before is None else (KEEPS, *STRENGTHS)
+    with threadpool_limits(1):  # on matrices this small threads wait for one another
+        return _solved(task, _best_strength(*task[:3], groups, seed, strengths))
+
+
+def refit_head(
+    head: Head,
+    embeddings: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None = None,
+    *,
+    before: np.ndarray | None = None,
+) -> Head:
+    """Fit a head of the same strength to other labels, without cross-validation; see `fit_head`."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return _solved(_stated(embeddings, targets, weights, before), head.strength)
+
+
+class _Task(NamedTuple):
+    """What a head is fitted to: columns of one spread (n, d + 1), the last what was said before."""
+
+    scaled: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+
+
+def _stated(
+    embeddings: np.ndarray, targets: np.ndarray, weights: np.ndarray | None, before: np.ndarray | None
+) -> _Task:
     embeddings, targets = np.asarray(embeddings, dtype=np.float64), np.asarray(targets).astype(int)
     if len(np.unique(targets)) < 2:
         raise ValueError(
             f"A head needs labels of both classes; got {len(targets)} of one. Label some of the other."
         )
     weights = np.ones(len(targets)) if weights is None else np.asarray(weights, dtype=np.float64)
-    groups = np.arange(len(targets)) if groups is None else np.asarray(groups)
     said = np.zeros(len(targets)) if before is None else np.asarray(before, dtype=np.float64)
     seen = np.column_stack([embeddings, said])
     centre = np.average(seen, axis=0, weights=weights)
     spread = np.sqrt(np.average((seen - centre) ** 2, axis=0, weights=weights))
     spread[spread < 1e-6] = 1.0
     spread[-1] /= EASE
-    scaled = (seen - centre) / spread
-    with threadpool_limits(1):  # on matrices this small threads wait for one another
-        if strength is None:
-            strengths = STRENGTHS if before is None else (KEEPS, *STRENGTHS)
-            strength = _best_strength(scaled, targets, weights, groups, seed, strengths)
-        kernel, bias = _fitted(scaled, targets, weights, strength)
-    kernel /= spread
+    return _Task((seen - centre) / spread, targets, weights, centre, spread)
+
+
+def _solved(task: _Task, strength: float) -> Head:
+    kernel, bias = _fitted(*task[:3], strength)
+    kernel /= task.spread
     kept = float(kernel[-1])
-    return Head(kernel[:-1].astype(np.float32), float(bias - kernel @ centre), strength, kept)
+    return Head(kernel[:-1].astype(np.float32), float(bias - kernel @ task.centre), strength, kept)
 
 
 def _fitted(
