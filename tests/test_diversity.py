@@ -71,7 +71,7 @@ def test_the_features_stay_as_they_were(choose):
 def test_mixed_batches_reach_with_half_the_labels_what_random_ones_do():
     data = sampling.made_up(np.random.default_rng(0), n=4000)
     curves = {
-        way: np.mean([sampling.curve(data, way, seed, 100.0, budget=300) for seed in range(4)], axis=0)
+        way: np.mean([sampling.curve(data, way, seed, budget=300) for seed in range(4)], axis=0)
         for way in ("random", "mixed")
     }
     assert len(curves["random"]) == 14, "40, 60, ... 300 labels"

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkit.folder.settings import (
+    RESERVED,
     ImageEntry,
     StudySettings,
     as_toml,
@@ -22,7 +23,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12
 LENGTH = st.floats(1e-6, 1e6)
 ENTRY = st.builds(
     ImageEntry,
-    name=st.from_regex(r"[a-z0-9 _-]{1,12}", fullmatch=True).filter(lambda name: name == name.strip()),
+    name=st.from_regex(r"[a-z0-9 _-]{1,12}", fullmatch=True).filter(
+        lambda name: name == name.strip() and name not in RESERVED
+    ),
     path=TEXT | st.lists(TEXT, min_size=1, max_size=3).map(tuple),
     animal=TEXT,
     channels=st.sampled_from([(), ("signal",), ("none", "background", "signal")]),
@@ -130,7 +133,15 @@ CURE = 'Leave out / \\ : * ? " < > | and points or spaces at the ends.'
     [
         *(
             ({"name": name}, f"The name of this image must be usable as a file's; got {name!r}. {CURE}")
-            for name in ["a/b", "a\\b", "", " a", "a.", "..", "nul.tif", "a\nb", "x" * 81, "<b>", 3]
+            for name in ["a/b", "a\\b", "", " a", "a.", "..", "a\nb", "x" * 81, "<b>", 3]
+        ),
+        *(
+            (
+                {"name": name},
+                f"The name of this image must be usable as a file's; got {name!r}. "
+                "Windows keeps it for itself; put something before it.",
+            )
+            for name in ["nul.tif", "prn"]
         ),
         ({"path": None}, "Image 'm1' needs `path`; got None. Add it."),
         (

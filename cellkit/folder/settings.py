@@ -207,9 +207,11 @@ def check_diameter(settings: StudySettings) -> None:
 def check_name(name: Any, *, what: str) -> str:
     """Return a name that may be a file's on every machine, or raise a ValueError that says what is wrong."""
     text = name if isinstance(name, str) else ""
+    taken = text.split(".")[0].lower() in RESERVED
     fits = 0 < len(text) <= 80 and text.isprintable() and not re.search(r'[/\\:*?"<>|]', text)
-    fits = fits and text == text.strip(" .") and text.split(".")[0].lower() not in RESERVED
-    cure = 'Leave out / \\ : * ? " < > | and points or spaces at the ends.'
+    signs = 'Leave out / \\ : * ? " < > | and points or spaces at the ends.'
+    cure = "Windows keeps it for itself; put something before it." if taken else signs
+    fits = fits and text == text.strip(" .") and not taken
     _need(fits, f"The name of this {what} must be usable as a file's", name, cure)
     return text
 
