@@ -1,7 +1,7 @@
 """Training from scratch against cellfinder's ResNet50 on the same places: time to its F1, speed, memory.
 
     python benchmarks/train.py [--peer PYTHON] [--cubes 1000] [--epochs 100] [--minutes M] [--target F1]
-                               [--memory 5000]
+                               [--memory 5000] [--keep DIR]
 
 Candidates come from synthetic two-channel brains, half of them cells; the labels of one brain in five are
 held out. Both programs get the same places of the same volumes, each with cubes of its own geometry.
@@ -16,6 +16,9 @@ in neither time, evaluation only in cellkit's.
 Two ratios are printed and named. Measured: its seconds until its best epoch so far, over ours until the same
 F1. Reckoned, if it was cut short: what all 100 epochs would take at the median of those that were run, over
 the same seconds of ours; its F1 after 100 epochs, which may be higher, is not known then.
+
+With `--keep` cellfinder's cubes, its model after every epoch and what it told lie in that folder, and the
+next run goes on with the epoch after the last. Seconds are those of the epochs, without the starts.
 
 `--memory N` trains two epochs on N cubes on disk, in a process of its own, and prints its peak memory.
 """
@@ -69,6 +72,11 @@ if __name__ == "__main__":
     held_out = np.stack(pairs).transpose(0, 2, 3, 1, 4).astype("float32")
     true = np.array(order["true"], bool)
     began, spent = time.perf_counter(), [0.0]
+    going, told_file = folder / "going.keras", folder / "told.jsonl"
+    lines = told_file.read_text().splitlines() if told_file.exists() else []
+    for line in lines:
+        print(line, flush=True)
+    done, before = (len(lines), json.loads(lines[-1])["seconds"]) if lines else (0, 0.0)
 
     class Judge(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -76,7 +84,12 @@ if __name__ == "__main__":
             called = self.model.predict(held_out, batch_size=32, verbose=0).argmax(axis=1) == 1
             hits = int((called & true).sum())
             f1 = 2 * hits / max(int(called.sum() + true.sum()), 1)
-            told = {"epoch": epoch + 1, "f1": f1, "seconds": at - began - spent[0]}
+            told = {"epoch": done + epoch + 1, "f1": f1, "seconds": before + at - began - spent[0]}
+            told |= {name: float(value) for name, value in (logs or {}).items()}
+            self.model.save(folder / "new.keras")
+            (folder / "new.keras").replace(going)
+            with told_file.open("a") as file:
+                file.write(json.dumps(told) + "\\n")
             print()
             print(json.dumps(told), flush=True)
             spent[0] += time.perf_counter() - at
@@ -90,8 +103,12 @@ if __name__ == "__main__":
     keras.Model.fit = fit
     weights = str(folder / "any.keras")
     build_model(network_depth="18-layer", learning_rate=1e-4).save(weights)
-    run(folder / "out", [str(folder / "training.yaml")], model_weights=weights, network_depth=order["depth"],
-        epochs=order["epochs"], n_free_cpus=0, no_save_checkpoints=True, test_fraction=0.1)
+    keras.utils.set_random_seed(order["seed"] + done)
+    if order["epochs"] > done:
+        run(folder / "out", [str(folder / "training.yaml")], model_weights=weights,
+            network_depth=order["depth"], trained_model=str(going) if done else None,
+            continue_training=done > 0, epochs=order["epochs"] - done, n_free_cpus=0,
+            no_save_checkpoints=True, test_fraction=0.1)
     print(json.dumps({"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}), flush=True)
 """
 
@@ -175,6 +192,7 @@ def theirs(brains: list[tuple[Image, pd.DataFrame]], folder: Path, options: argp
     kinds = ((folder / "cells", "cell"), (folder / "non_cells", "no_cell"))
     (folder / "training.yaml").write_text("data:\n" + "".join(entry.format(*kind) for kind in kinds))
     order = {"folder": str(folder), "epochs": options.epochs, "depth": options.depth, **files}
+    order["seed"] = 1000 * options.seed
     order["seconds"] = 60 * options.minutes
     (folder / "order.json").write_text(json.dumps(order))
     (folder / "peer.py").write_text(PEER)
@@ -255,9 +273,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=1e6, help="of cellfinder's training")
     parser.add_argument("--depth", default="50", help="of cellfinder's ResNet")
+    parser.add_argument("--seed", type=int, default=0, help="of cellfinder's weights")
     parser.add_argument("--target", type=float)
     parser.add_argument("--memory", type=int, default=5000)
     parser.add_argument("--only-memory", action="store_true")
+    parser.add_argument("--keep", type=Path, help="a folder from which cellfinder's training goes on")
     options = parser.parse_args()
     load_keras()
     if options.only_memory:
@@ -269,7 +289,9 @@ def main() -> None:
         began = time.perf_counter()
         brains = make_brains(Path(name), options.cubes)
         print(f"{sum(len(places) for _, places in brains)} cubes made in {time.perf_counter() - began:.0f} s")
-        told = theirs(brains, Path(name), options) if options.peer else []
+        home = options.keep or Path(name)
+        home.mkdir(parents=True, exist_ok=True)
+        told = theirs(brains, home, options) if options.peer else []
         epochs = [row for row in told if "f1" in row]
         best = max(epochs, key=lambda row: row["f1"], default=None)
         target = options.target or (best["f1"] if best else None) or None  # 0 is no F1 to reach

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from cellkit.finding.crowding import crowding
+from cellkit.finding.context import with_context
 from cellkit.finding.grids import working_grid
 from cellkit.finding.ranking import image_noise, strongest
 from cellkit.finding.sweep import Sweep, block_shape, sweep
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cellkit.networks.store import Network
     from cellkit.study import Study
 
-METHOD = 2
+METHOD = 3
 
 
 @dataclass(frozen=True)
@@ -276,12 +276,12 @@ def call_candidates(
     roles = [role for role in image.roles if role != "none"]
     intensities = {role: measure_intensities(image, role) for role in roles}
     framed = checked if "frame" in checked else checked.assign(frame=0)
-    around = crowding(
-        framed, framed, voxel_um=image.voxel_um, shape=image.shape[2:], diameter_um=diameter_um
+    framed = with_context(
+        framed, framed, voxel_um=image.voxel_um, shape=image.shape[2:], diameter_um=diameter_um, roles=roles
     )  # fmt: skip
     with _bar(len(framed), image.name, progress) as bar:
         p = predict(
-            loaded, image, framed.assign(crowding=around), intensities=intensities, diameter_um=diameter_um,
+            loaded, image, framed, intensities=intensities, diameter_um=diameter_um,
             progress=lambda done, _: bar.update(done - bar.n),
         )  # fmt: skip
     return _called(checked, p, loaded)

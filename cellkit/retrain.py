@@ -18,7 +18,7 @@ from cellkit.networks.heads import logits_of, replace_head
 from cellkit.networks.store import HISTORY, Network, load_network
 from cellkit.study import Study, fingerprint
 from cellkit.teaching.appraisal import appraise, describe, save_taught, set_threshold
-from cellkit.teaching.heads import looks, taught_head, with_taught_head
+from cellkit.teaching.heads import kept_context, looks, taught_head, with_taught_head
 from cellkit.teaching.held_out import compare_held_out
 from cellkit.teaching.labelled import Labelled, Source, WeightOf, gather
 
@@ -81,9 +81,8 @@ def retrain_head(
     judge, head = (taught_head(study, parent, labelled, embeddings, every=every) for every in (False, True))
     held_out = np.flatnonzero(labelled.places["side"] == "validation")
     logits = logits_of(embeddings[held_out], (judge.kernel, judge.bias))
-    crowding = parent.card.crowding * head.kept
     card = replace(
-        describe(study, parent, labelled, name), crowding=crowding,
+        describe(study, parent, labelled, name), **kept_context(parent.card, head),
         settings={"kind": "head", "strength": head.strength},
     )  # fmt: skip
     margins = judge.kept * labelled.on("validation").known

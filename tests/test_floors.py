@@ -14,7 +14,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["finding.blobs"],
     [
         "finding.ranking",
-        "finding.crowding",
+        "finding.context",
         "labels.diversity",
         "teaching.learning",
         "folder.disk",

@@ -59,6 +59,18 @@ def test_the_spread_is_that_of_the_noise_not_of_dense_bright_cells(width, number
         assert deviation(dense) > 1.35 * deviation(tissue_alone), "control: over the whole volume they count"
 
 
+@pytest.mark.parametrize("empty", [0.3, 0.8])
+def test_empty_space_around_a_specimen_counts_nothing_even_if_it_is_most_of_the_image(empty):
+    rng, tissue_alone = np.random.default_rng(4), tissue(10, 208, 320)
+    edge = int(208 * empty) // 16 * 16
+    within = tissue_alone.copy()
+    within[:, :edge] = rng.normal(100, 2, within[:, :edge].shape)
+    found, alone = measured(within), measured(tissue_alone)
+    assert found.spread == pytest.approx(alone.spread, rel=0.1)
+    assert found.centre == pytest.approx(alone.centre, rel=0.05)
+    assert (np.abs(within - 100) < 10).mean() > 0.95 * edge / 208, "control: so much is empty"
+
+
 @settings(max_examples=20, deadline=None)
 @given(gain=st.floats(0.1, 50), offset=st.floats(-1000, 1000), seed=st.integers(0, 5))
 def test_gain_and_offset_of_the_microscope_change_no_normalised_value(gain, offset, seed):

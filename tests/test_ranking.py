@@ -84,3 +84,22 @@ def test_candidates_need_more_distance_along_z_than_in_the_plane():
 
 def test_weak_candidates_are_dropped():
     assert kept(ROW * (1, 1, 1.5), (1, 3, 2), least=1.5, apart=0.1) == [1, 2]
+
+
+def test_empty_space_around_a_specimen_is_not_its_noise():
+    tissue = np.full(NOISE.around.shape, 16.0)
+    tissue += np.random.default_rng(0).uniform(-1, 1, tissue.shape)
+    alone, within = image_noise(tissue), tissue.copy()
+    within[:, :, : within.shape[2] * 7 // 10] = 0.5
+    assert image_noise(within).usual == pytest.approx(alone.usual, rel=0.02)
+    assert np.median(within) == 0.5, "control: most of the image is empty"
+
+
+def test_a_few_noisy_places_make_no_empty_space_of_the_rest():
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(1, 2, NOISE.around.shape)
+    flat = image_noise(noise).usual
+    for z, y, x in rng.integers(0, noise.shape, (noise.size // 50, 3)):
+        noise[z : z + 2, y, x] = 500
+    assert noise[noise > 100].sum() > 5 * noise[noise < 100].sum(), "control: of all noise most is there"
+    assert image_noise(noise).usual == pytest.approx(flat, rel=0.05)

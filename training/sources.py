@@ -15,7 +15,7 @@ import pandas as pd
 
 from cellkit.cubes import CubeGeometry, cut_cubes
 from cellkit.detect import find_candidates
-from cellkit.finding.crowding import crowding
+from cellkit.finding.context import with_context
 from cellkit.images import Image, open_image
 from cellkit.match import match_points
 from cellkit.pixels.intensities import measure_intensities
@@ -65,13 +65,14 @@ class Recipe:
 
 
 class Part(NamedTuple):
-    """Labelled candidates: one row each, `group` their volume, `score` the detector's, `crowding` around."""
+    """Labelled candidates: one row each, `groups` their volume, `scores` the detector's, and context."""
 
     cubes: np.ndarray
     targets: np.ndarray
     groups: np.ndarray
     scores: np.ndarray
     crowding: np.ndarray
+    prominence: np.ndarray
 
 
 class Real(NamedTuple):
@@ -109,7 +110,7 @@ def synthetic_part(seed: int, recipe: Recipe, *, as_found: bool) -> Part:
         name=f"synthetic-{seed}", axes="czyx",
     )  # fmt: skip
     diameter_um = settings.diameter_um * recipe.misjudged ** rng.uniform(-1, 1)
-    found = _crowded(find_candidates(image, diameter_um=diameter_um), image, diameter_um)
+    found = _in_context(find_candidates(image, diameter_um=diameter_um), image, diameter_um)
     found = found.head(PER_CELL * len(volume.cells))
     targets = _targets(found, volume.cells, settings.voxel_um, settings.diameter_um / 2)
     rows = _choose(targets, recipe.per_volume, rng, as_found=as_found)
@@ -127,7 +128,7 @@ def real_part(real: Real, folder: Path, recipe: Recipe, *, side: str) -> Part:
         folder / real.kind / f"{real.name}_img.tif", voxel_um=real.voxel_um, roles=("signal",), name=real.name
     )
     true = pd.read_csv(folder / real.kind / f"{real.name}_centres.csv")
-    found = _crowded(find_candidates(image, diameter_um=real.diameter_um), image, real.diameter_um)
+    found = _in_context(find_candidates(image, diameter_um=real.diameter_um), image, real.diameter_um)
     targets = _targets(found, true, real.voxel_um, real.within_um)
     rows = np.flatnonzero(_side_of(found, real) == side) if side != "test" else np.arange(len(found))
     if side != "training":
@@ -169,11 +170,9 @@ def _side_of(found: pd.DataFrame, real: Real) -> np.ndarray:
     return np.where(inside, "validation", np.where(outside, "training", "gap"))
 
 
-def _crowded(found: pd.DataFrame, image: Image, diameter_um: float) -> pd.DataFrame:
-    around = crowding(
-        found, found, voxel_um=image.voxel_um, shape=tuple(image.shape[2:]), diameter_um=diameter_um
-    )
-    return found.assign(crowding=around)
+def _in_context(found: pd.DataFrame, image: Image, diameter_um: float) -> pd.DataFrame:
+    where = {"voxel_um": image.voxel_um, "shape": tuple(image.shape[2:]), "roles": image.roles}
+    return with_context(found, found, diameter_um=diameter_um, **where)
 
 
 def _choose(targets: np.ndarray, most: int, rng: np.random.Generator, *, as_found: bool) -> np.ndarray:
@@ -192,6 +191,7 @@ def _part(image: Image, found: pd.DataFrame, targets: np.ndarray, diameter_um: f
         np.full(len(found), image.name),
         found["score"].to_numpy(np.float32),
         found["crowding"].to_numpy(np.float32),
+        found["prominence"].to_numpy(np.float32),
     )
 
 

@@ -4,7 +4,7 @@ Synthetic volumes are drawn by seed, searched by the detector, and each candidat
 the real ones are searched the same way. The network that ships learns from all of them. Three others are
 trained in a shorter way, each without one cfos volume and one or two microglia volumes. On these the last
 layer is fitted, and each fold is judged on its own, with a last layer from the others; the card holds these
-figures. How far what was learnt is trusted, and how much crowding counts, were chosen on the same volumes.
+figures. How far what was learnt is trusted, and how much the context counts, were chosen on the same volumes.
 Cubes, epochs and networks are cached, so an interrupted run goes on.
 
     python training/supplied.py --real DIR --out cellkit/networks/supplied [--without cfos]
@@ -43,13 +43,14 @@ from cellkit.networks import (
 from cellkit.networks.architectures import ClassifierSettings, build_classifier
 from cellkit.networks.backend import load_keras
 from cellkit.networks.engines import compile_engine
-from cellkit.networks.predict import calibrated
+from cellkit.networks.predict import calibrated, margins_of
 
 VARIED = AugmentSettings(zoom=0.15, background_dropout=0.15)
 SETTINGS = FitSettings(epochs=4, batch=64, learning_rate=2e-3, weight_decay=1e-3, augment=VARIED)
 TOLD_BY = {"cfos": 0.4, "microglia": 0.4, "synthetic": 0.2}  # synthetic volumes are of the kind that taught
-TRUST = 0.35  # of what was learnt with one channel, beside how far a cell stands out
+TRUST = 0.1  # of what was learnt with one channel, beside how far a cell stands out
 CROWDED = 0.5  # of the crowding, beside the same
+PROMINENT = 1.0  # of the prominence, beside the same
 THRESHOLDS = np.linspace(0.05, 0.8, 76)
 FOLDS = (("753", "1874"), ("969", "4923"), ("1147", "6506", "7466"))
 FOLD_RECIPE = Recipe(volumes=(120, 20, 0), cuts=(("cfos", 1), ("microglia", 4)))
@@ -64,13 +65,14 @@ class Weighing(NamedTuple):
     """How the last layer weighs its evidence, and the threshold on the probability that comes of it.
 
     `trust` and `constants` with one channel and with two; `stands_out` for signal and background; `crowding`
-    for the neighbourhood.
+    and `prominence` for the context.
     """
 
     trust: tuple[float, float]
     stands_out: tuple[float, float]
     constants: tuple[float, float]
     crowding: float
+    prominence: float
     threshold: float
 
 
@@ -127,17 +129,17 @@ def _trained_on(plan: Plan, training: Part) -> dict[str, Any]:
 
 
 def evidence(network: Network, part: Part) -> np.ndarray:
-    """Return (n, 5): what was learnt, how far signal and background stand out, if there are two, crowding."""
+    """Return (n, 6): what was learnt, how far signal and background stand out, if there are two, context."""
     embeddings = compile_engine(network.model)(part.cubes).embeddings
     kernel, bias = network.model.layers[-1].get_weights()
     learnt = embeddings[:, :-3] @ kernel[:-3, 0] + bias[0]
-    return np.column_stack([learnt, embeddings[:, -3:], part.crowding])
+    return np.column_stack([learnt, embeddings[:, -3:], part.crowding, part.prominence])
 
 
 def weigh(parts: list[tuple[np.ndarray, Part]]) -> Weighing:
     """Fit the last layer on volumes that were not seen before.
 
-    A logistic fit says all but the shares of what was learnt with one channel and of the crowding; the
+    A logistic fit says all but the shares of what was learnt with one channel and of the context; the
     threshold is the one for all volumes that reaches the largest F1, in the mean over the kinds of volumes.
     """
     seen, joint = np.concatenate([seen for seen, _ in parts]), joined([part for _, part in parts])
@@ -145,8 +147,8 @@ def weigh(parts: list[tuple[np.ndarray, Part]]) -> Weighing:
     for kind in np.unique(kinds):
         weights[kinds == kind] *= TOLD_BY[kind] / weights[kinds == kind].sum()
     weights *= len(weights) / weights.sum()
-    learnt, signal, background, two, around = seen.T
-    alone = signal + TRUST * learnt * (two == 0) + CROWDED * around
+    learnt, signal, background, two, around, height = seen.T
+    alone = signal + TRUST * learnt * (two == 0) + CROWDED * around + PROMINENT * height
     weighed = np.column_stack([alone, background, two, learnt * two])
     fitted = LogisticRegression(C=100.0, max_iter=1000).fit(weighed, joint.targets, sample_weight=weights)
     p = fitted.predict_proba(weighed)[:, 1]
@@ -154,7 +156,8 @@ def weigh(parts: list[tuple[np.ndarray, Part]]) -> Weighing:
     constant = float(fitted.intercept_[0])
     threshold = max(THRESHOLDS, key=lambda least: _reached(p >= least, joint, kinds))
     constants = (constant, constant + pair)
-    return Weighing((scale * TRUST, paired), (scale, behind), constants, scale * CROWDED, float(threshold))
+    context = (scale * CROWDED, scale * PROMINENT)
+    return Weighing((scale * TRUST, paired), (scale, behind), constants, *context, float(threshold))
 
 
 def _reached(called: np.ndarray, joint: Part, kinds: np.ndarray) -> float:
@@ -177,7 +180,8 @@ def reweighed(network: Network, weighing: Weighing, folder: Path) -> Network:
     kernel[-3:, 0] = [*weighing.stands_out, two - one + (paired - alone) * bias]
     model.layers[-1].set_weights([kernel, np.array([one + alone * bias])])
     card = replace(
-        network.card, slope=1.0, offset=0.0, crowding=weighing.crowding, threshold=weighing.threshold,
+        network.card, slope=1.0, offset=0.0, crowding=weighing.crowding, prominence=weighing.prominence,
+        threshold=weighing.threshold,
         versions={}, sha256="", made_at="",
         settings=network.card.settings
         | {"last layer": weighing._asdict() | {"folds": asdict(FOLD_RECIPE) | {"epochs": FOLD_EPOCHS}}},
@@ -189,7 +193,9 @@ def reweighed(network: Network, weighing: Weighing, folder: Path) -> Network:
 
 def judge(network: Network, test: Part, true: dict[str, int]) -> pd.DataFrame:
     """Return one row a volume: hits, calls, cells and the best threshold on brightness."""
-    p = calibrated(network, compile_engine(network.model)(test.cubes).logits, test.crowding)
+    context = pd.DataFrame({"crowding": test.crowding, "prominence": test.prominence})
+    logits = compile_engine(network.model)(test.cubes).logits
+    p = calibrated(network, logits, margins_of(network.card, context))
     called = p >= network.card.threshold
     return by_volume(called, test.targets, test.groups, test.scores, true).assign(
         two=[bool(test.cubes[test.groups == v][0, 0, 0, 0, 2]) for v in np.unique(test.groups)]

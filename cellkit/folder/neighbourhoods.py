@@ -1,23 +1,25 @@
-"""How crowded it is around places of a study: what networks are told beside a cube."""
+"""What the detector knows around places of a study: what networks are told beside a cube."""
 
-import numpy as np
 import pandas as pd
 
-from cellkit.finding.crowding import crowding
+from cellkit.finding.context import with_context
 from cellkit.study import Study
 
 
-def with_crowding(study: Study, places: pd.DataFrame) -> pd.DataFrame:
-    """Return places (`image, frame, z, y, x` in voxels) with the column `crowding` of `finding.crowding`.
+def in_context(study: Study, places: pd.DataFrame) -> pd.DataFrame:
+    """Return places (`image, frame, z, y, x` in voxels) with `crowding` and `prominence`.
 
-    It is 0, the usual, in images without candidates.
+    Both are 0, the usual, in images without candidates.
     """
-    around = np.zeros(len(places))
+    places = places.assign(crowding=0.0, prominence=0.0)
+    columns = [places.columns.get_loc(name) for name in ("crowding", "prominence")]
     for name, rows in places.groupby("image").indices.items():
-        image, candidates = str(name), study.candidates(str(name))
+        candidates = study.candidates(str(name))
         if len(candidates):
-            around[rows] = crowding(
-                places.iloc[rows], candidates, voxel_um=study.voxel_um[image],
-                shape=study.image(image).shape[2:], diameter_um=study.settings.diameter_um,
+            image = study.image(str(name))
+            told = with_context(
+                places.iloc[rows], candidates, voxel_um=image.voxel_um, shape=image.shape[2:],
+                diameter_um=study.settings.diameter_um, roles=image.roles,
             )  # fmt: skip
-    return places.assign(crowding=around)
+            places.iloc[rows, columns] = told[["crowding", "prominence"]]
+    return places

@@ -39,9 +39,10 @@ class NetworkCard:
     threshold : float
         From this calibrated probability on, a candidate is called the positive class.
     slope, offset : float
-        Calibration: p = sigmoid(slope * (logit + crowding * around) + offset).
-    crowding : float
-        How much the neighbourhood counts; `around` is what `finding.crowding` says of a place. 0: not at all.
+        Calibration: p = sigmoid(slope * (logit + margin) + offset).
+    crowding, prominence : float
+        How much the context of a place counts: the margin is the sum of what `finding.context` says by these
+        names, so weighed. 0: not at all.
     trained_on : dict
         Sources, and how many labels of which animals.
     settings : dict
@@ -70,6 +71,7 @@ class NetworkCard:
     slope: float = 1.0
     offset: float = 0.0
     crowding: float = 0.0
+    prominence: float = 0.0
     trained_on: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from cellkit.networks.card import NetworkCard
 from cellkit.networks.engines import Scores
 from cellkit.networks.inputs import cut_inputs
 from cellkit.networks.store import Network
@@ -34,8 +35,8 @@ def predict(
     image : Image
         What the places lie in; read block by block.
     places : DataFrame
-        Columns `frame, z, y, x` in voxels, and `crowding` where it is known. Beyond the answers memory does
-        not grow with their number.
+        Columns `frame, z, y, x` in voxels, and `crowding, prominence` of `finding.context` where they are
+        known. Beyond the answers memory does not grow with their number.
     intensities : dict of str to Intensities
         For each role of the image's channels.
     diameter_um : float
@@ -53,10 +54,10 @@ def predict(
     ValueError
         If a place is outside the image, or the intensities of a channel are not given.
     """
-    p = np.empty(len(places))
+    p, margins = np.empty(len(places)), margins_of(network.card, places)
     how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
     for rows, scores in scored(network, image, places, **how):
-        p[rows] = calibrated(network, scores.logits, around_of(places)[rows])
+        p[rows] = calibrated(network, scores.logits, margins[rows])
     return p
 
 
@@ -74,23 +75,31 @@ def embed(
     The parameters and errors are those of `predict`.
     """
     length = network.scores(np.empty((0, *network.card.shape), np.float32)).embeddings.shape[1]
-    p, embeddings = np.empty(len(places)), np.empty((len(places), length), np.float32)
+    p, margins = np.empty(len(places)), margins_of(network.card, places)
+    embeddings = np.empty((len(places), length), np.float32)
     how = {"intensities": intensities, "diameter_um": diameter_um, "progress": progress}
     for rows, scores in scored(network, image, places, **how):
-        p[rows] = calibrated(network, scores.logits, around_of(places)[rows])
+        p[rows] = calibrated(network, scores.logits, margins[rows])
         embeddings[rows] = scores.embeddings
     return p, embeddings
 
 
-def around_of(places: pd.DataFrame) -> np.ndarray:
-    """Return the column "crowding" of places, what `finding.crowding` says of each; 0 where it is unknown."""
-    return places["crowding"].to_numpy(np.float64) if "crowding" in places else np.zeros(len(places))
+def margins_of(card: NetworkCard, places: pd.DataFrame) -> np.ndarray:
+    """Return what a network takes from the context of places before it sees their cubes, in logits (n,).
+
+    It is the sum of the columns `crowding` and `prominence`, as the card weighs them; 0 where they lack.
+    """
+    margins = np.zeros(len(places))
+    for name, weight in (("crowding", card.crowding), ("prominence", card.prominence)):
+        if name in places:
+            margins += weight * places[name].to_numpy(np.float64)
+    return margins
 
 
-def calibrated(network: Network, logits: np.ndarray, around: np.ndarray) -> np.ndarray:
-    """Return the probabilities (n,) that a network means by its logits in these neighbourhoods."""
+def calibrated(network: Network, logits: np.ndarray, margins: np.ndarray) -> np.ndarray:
+    """Return the probabilities (n,) that a network means by its logits beside these margins."""
     card = network.card
-    return expit(card.slope * (logits.astype(np.float64) + card.crowding * around) + card.offset)
+    return expit(card.slope * (logits.astype(np.float64) + margins) + card.offset)
 
 
 def scored(

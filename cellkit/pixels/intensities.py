@@ -8,6 +8,8 @@ from cellkit.pixels.blocks import Readable
 
 BLOCKS, BLOCK_SIDE = 64, 256
 TILES, TILE = 4096, 16
+TEXTURED, SMOOTH = 0.9, 0.1  # a tile is smooth beside the most textured tenth, with a tenth of its texture
+DARK, BRIGHT = 0.1, 0.9  # of the voxels of a tile
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ def measure_intensities(image: Readable, role: str, *, seed: int = 0) -> Intensi
     """Measure the background's level and noise in the tissue of one channel, from a sample of small tiles.
 
     Up to 64 blocks of single planes, spread evenly over frames and depth, give up to 4096 tiles of 16 x 16
-    voxels. A tile counts by its texture, so that padding counts nothing, and smooth empty space around a
-    specimen little as long as it fills less than half of the image; no threshold parts the two. The centre is
-    the median over all; the spread is the median over the tiles of 1.4826 times the median absolute deviation
-    within a tile, so that neither slow changes of the background matter nor cells that crowd less than two
-    fifths of the tiles. Without noise in most of the tissue, it is the standard deviation around the centre.
+    voxels. A tile counts by its texture, so that padding counts nothing. Nor does empty space around a
+    specimen, even if it fills most of the image: its texture is a tenth of that of the most textured tiles or
+    less, and even the darkest parts of the others are brighter; between cells that crowd it is as dark as
+    where there are none. The centre is the median over all; the spread is the median over the tiles of 1.4826
+    times the median absolute deviation within a tile, so that neither slow changes of the background matter
+    nor cells that crowd less than two fifths of the tiles. Without noise in most of the tissue, it is the
+    standard deviation around the centre.
 
     Parameters
     ----------
@@ -128,14 +132,26 @@ def _tiled(plane: np.ndarray) -> np.ndarray:
 
 
 def _texture(tiles: np.ndarray) -> np.ndarray:
-    """Return the mean absolute deviation in each tile; ones where every tile is of one value.
+    """Return the mean absolute deviation in each tile of tissue, 0 elsewhere; ones if all are of one value.
 
     It is limited to that of the tile at three fifths of the varied ones, so that crowded cells do not count
     more than tissue.
     """
     texture = np.abs(tiles - np.median(tiles, axis=1, keepdims=True)).mean(axis=1)
-    varied = texture[texture > 0]
-    return np.minimum(texture, np.quantile(varied, 0.6)) if len(varied) else np.ones(len(tiles))
+    if not texture.any():
+        return np.ones(len(tiles))
+    texture[_empty(tiles, texture)] = 0
+    return np.minimum(texture, np.quantile(texture[texture > 0], 0.6))
+
+
+def _empty(tiles: np.ndarray, texture: np.ndarray) -> np.ndarray:
+    """Tell which tiles are empty space: smooth ones, if the others are brighter all over."""
+    smooth = texture < SMOOTH * np.quantile(texture, TEXTURED)
+    varied = tiles[smooth & (texture > 0)]
+    if not len(varied):
+        return smooth
+    empty, rough = np.quantile(varied, BRIGHT, axis=1), np.quantile(tiles[~smooth], DARK, axis=1)
+    return smooth & (np.median(rough) > np.median(empty))
 
 
 def _deviation(tiles: np.ndarray) -> np.ndarray:

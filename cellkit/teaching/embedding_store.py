@@ -20,10 +20,10 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from cellkit.folder.disk import fingerprint, write_json
-from cellkit.folder.neighbourhoods import with_crowding
+from cellkit.folder.neighbourhoods import in_context
 from cellkit.networks.engines import Scores
 from cellkit.networks.heads import logits_of
-from cellkit.networks.predict import around_of, calibrated, embed, predict, scored
+from cellkit.networks.predict import calibrated, embed, margins_of, predict, scored
 from cellkit.networks.store import Network
 from cellkit.study import Study
 from cellkit.teaching.cube_store import way_of_cutting
@@ -76,7 +76,7 @@ def call_all(
     UserWarning
         If embeddings cannot be kept, on a full disk for instance; the probabilities are right all the same.
     """
-    candidates, head = with_crowding(study, study.candidates(name)), summary_of(study, network).head
+    candidates, head = in_context(study, study.candidates(name)), summary_of(study, network).head
     context = {**_context(study, name), "progress": progress}
     if head is None:
         return predict(network, study.image(name), candidates, **context)
@@ -90,7 +90,7 @@ def call_all(
             logits[rows] = scores.logits
     if progress is not None:
         progress(len(candidates), len(candidates))
-    return calibrated(network, logits, around_of(candidates))
+    return calibrated(network, logits, margins_of(network.card, candidates))
 
 
 def look_once(study: Study, name: str, network: Network) -> None:
@@ -100,7 +100,7 @@ def look_once(study: Study, name: str, network: Network) -> None:
         for _ in _parts(kept):
             pass
     except _NotKeptError:
-        candidates = with_crowding(study, study.candidates(name))
+        candidates = in_context(study, study.candidates(name))
         told = scored(network, study.image(name), candidates, progress=None, **_context(study, name))
         for _ in _keeping(study, kept, told):
             pass
@@ -111,10 +111,10 @@ def call_places(study: Study, network: Network, places: pd.DataFrame) -> np.ndar
 
     Of candidates whose embeddings are kept it takes no cube.
     """
-    places, head = with_crowding(study, places), summary_of(study, network).head
+    places, head = in_context(study, places), summary_of(study, network).head
     if head is not None:
         logits = logits_of(embeddings_at(study, network, places), head)
-        return calibrated(network, logits, around_of(places))
+        return calibrated(network, logits, margins_of(network.card, places))
     p = np.empty(len(places))
     for name, rows in places.groupby("image").indices.items():
         p[rows] = predict(

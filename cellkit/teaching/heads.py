@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logit
 
+from cellkit.networks.card import NetworkCard
 from cellkit.networks.heads import Head, fit_head, head_of, joined_head, logits_of, replace_head
 from cellkit.networks.store import Network
 from cellkit.networks.stream import pool_sets
@@ -37,7 +38,7 @@ def taught_head(
     -------
     Head
         What it keeps of the network's last layer is in its kernel and bias; `kept` says how much of the
-        weight of the neighbourhood stays.
+        weights of the context stays.
     """
     pooled = pool_sets([labelled.all_own, *labelled.pools])
     rows = np.ones(len(embeddings), bool)
@@ -51,6 +52,11 @@ def taught_head(
     columns = (column[rows] for column in (embeddings, pooled.targets, pooled.weights, groups))
     head = fit_head(*columns, before=before, seed=study.settings.seed)
     return head if was is None else joined_head(head, was)
+
+
+def kept_context(card: NetworkCard, head: Head) -> dict[str, float]:
+    """Return the weights of the context on the card of a network with this head."""
+    return {"crowding": card.crowding * head.kept, "prominence": card.prominence * head.kept}
 
 
 def with_taught_head(
@@ -67,7 +73,7 @@ def with_taught_head(
     if shown is not None:
         share = np.average(labelled.teaching.targets, weights=labelled.teaching.weights)
         head = head._replace(bias=head.bias + float(logit(shown) - logit(share)))
-    card = replace(parent.card, crowding=parent.card.crowding * head.kept)
+    card = replace(parent.card, **kept_context(parent.card, head))
     start = Network(card, Path(parent.folder))
     start.model = replace_head(parent.model, head)
     pools = tuple(pool._replace(margins=head.kept * pool.known) for pool in labelled.pools)

@@ -10,11 +10,12 @@ import pandas as pd
 from scipy.spatial import KDTree
 
 from cellkit.folder.disk import fingerprint
-from cellkit.folder.neighbourhoods import with_crowding
+from cellkit.folder.neighbourhoods import in_context
 from cellkit.labels.sampling import barred
 from cellkit.ledger import current_labels
 from cellkit.networks.card import NORMALISATION, NetworkCard
 from cellkit.networks.pool import CubePool
+from cellkit.networks.predict import margins_of
 from cellkit.networks.splits import space_blocks, split_groups
 from cellkit.networks.stream import TrainingSet, pool_sets
 from cellkit.study import SAME_PLACE, Study, open_study
@@ -33,10 +34,10 @@ class Labelled(NamedTuple):
     """Labels, one row each: their places, cubes and targets.
 
     `places` has `image, frame, z, y, x` (voxels), `z_um, y_um, x_um, answer, id, animal, side, block`,
-    `crowding`, and `contradicted`, whether another person's newest answer there is the other class. `side`
-    is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is float16
-    (n, z, y, x, channel), on disk; `targets` (n,) 1 for the positive class; `weights` (n,) how much each
-    counts; `margins` (n,) what the neighbourhood adds to a logit. `pools` are sets from elsewhere, which only
+    `crowding, prominence`, and `contradicted`, whether another person's newest answer there is the other
+    class. `side` is "train", "validation" or "gap", `block` the number of a block of space. `cubes` is
+    float16 (n, z, y, x, channel), on disk; `targets` (n,) 1 for the positive class; `weights` (n,) how much
+    each counts; `margins` (n,) what the context adds to a logit. `pools` are sets from elsewhere, which only
     teach, and `sources` what they are called.
     """
 
@@ -119,12 +120,12 @@ def gather(
     side = split_groups(places, targets, cube_um=(z, y, x), seed=study.settings.seed, by=by)
     places = places.assign(side=side, block=space_blocks(places, (z, y, x)))
     places["contradicted"] = _contradicted(study, places)
-    places = with_crowding(study, places)
+    places = in_context(study, places)
     weights = _weights(places, weight_of)
     cubes = keep_cubes(study, places, card, study.folder / CUBES)
     opened = [open_study(pool) if isinstance(pool, str | Path) else pool for pool in pools]
     sets = tuple(_pooled(study, pool, card, weight_of) for pool in opened)
-    margins = card.crowding * places["crowding"].to_numpy(np.float32)
+    margins = margins_of(card, places).astype(np.float32)
     return Labelled(places, cubes, targets, weights, margins, sets, tuple(map(_name, opened)))
 
 
@@ -197,7 +198,7 @@ def _pooled(
         return places.training_set(card.cube, study.folder / CUBES)
     cubes = keep_cubes(pool, places, card, study.folder / CUBES)
     weights = _weights(places, weight_of)
-    margins = card.crowding * with_crowding(pool, places)["crowding"].to_numpy(np.float32)
+    margins = margins_of(card, in_context(pool, places)).astype(np.float32)
     animals = places["animal"].to_numpy()
     return TrainingSet(cubes, _targets(pool, places), weights, animals, margins=margins)
 

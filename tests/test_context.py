@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkit.finding.crowding import crowding
+from cellkit.finding.context import crowding, prominence, with_context
 
 SHAPE, VOXEL_UM = (120, 240, 240), (5.0, 2.5, 2.5)  # 60 x 60 x 60 diameters of 10 µm
 
@@ -21,14 +21,6 @@ def test_it_is_the_log_of_the_density_in_a_box_over_the_usual_one():
     far = [[60.0, 120.0, 120.0 + 4 * 9]]
     found = around(table(middle), table([middle, *near, *far]))
     assert found == pytest.approx([np.log((4 + 1) / (16**3 + 100) * 100)], abs=1e-6)
-
-
-def test_where_others_stand_out_further_so_must_a_cell():
-    middle = table([60.0, 120.0, 120.0])
-    others = [[60.0, 120.0, 120.0 + 4 * n] for n in range(1, 5)]
-    usual, strong = (around(middle, table(others, score=score)) for score in (10.0, 40.0))
-    one_is_added = (4 * 16 + 1) / (4 + 1)
-    assert usual - strong == pytest.approx([np.log(one_is_added) / 4], abs=1e-6)
 
 
 def test_it_is_the_same_for_many_places_as_for_each():
@@ -73,3 +65,25 @@ def test_without_scores_or_candidates_it_is_the_usual_or_less():
     places = table([[60.0, 120.0, 120.0]])
     assert around(places, places.drop(columns="score")) == [0]
     assert around(places, places.iloc[:0]) == pytest.approx([np.log(100 / (16**3 + 100))], abs=1e-6)
+
+
+def test_prominence_is_the_log_of_the_score_of_the_candidate_there():
+    candidates = pd.concat([table([[60, 120, 120], [60, 120, 130]], [20.0, 5.0]), table([9, 9, 9], 3.0, 1)])
+    places = pd.concat([table([[60.2, 120.5, 120.5], [60, 120, 125], [9, 9, 9]]), table([9, 9, 9], frame=1)])
+    found = prominence(places, candidates, voxel_um=VOXEL_UM, diameter_um=10.0)
+    assert found == pytest.approx([np.log(2), 0, 0, np.log(0.3)], abs=1e-6), "2.5 voxels are 0.6 diameters"
+    faint = prominence(places.head(1), table([60, 120, 120], -1.0), voxel_um=VOXEL_UM, diameter_um=10.0)
+    assert faint == pytest.approx([np.log(0.05)], abs=1e-6)
+    unknown = candidates.drop(columns="score")
+    assert not prominence(places, unknown, voxel_um=VOXEL_UM, diameter_um=10.0).any()
+    assert not prominence(places, candidates.iloc[:0], voxel_um=VOXEL_UM, diameter_um=10.0).any()
+
+
+def test_with_a_background_the_network_knows_better_how_far_a_place_stands_out():
+    places = table([[60.0, 120.0, 120.0], [60.0, 120.0, 130.0]], score=[20.0, 5.0])
+    where = {"voxel_um": VOXEL_UM, "shape": SHAPE, "diameter_um": 10.0}
+    one = with_context(places, places, roles=["signal"], **where)
+    two = with_context(places, places, roles=["signal", "background"], **where)
+    assert one["prominence"].to_list() == pytest.approx([np.log(2), np.log(0.5)], abs=1e-6)
+    assert two["prominence"].to_list() == [0, 0]
+    assert (one["crowding"] == around(places, places)).all() and (two["crowding"] == one["crowding"]).all()
