@@ -1,21 +1,25 @@
 """Which way of choosing labels needs the fewest: six of them, judged by a head on a frozen embedding.
 
-    python benchmarks/sampling.py [--real DIR] [--seeds 20] [--network cells-1] [--cache DIR] [--out FILE.png]
+    python benchmarks/sampling.py [--real DIR] [--seeds 40] [--network cells-1] [--cache DIR] [--out FILE.png]
+                                  [--only "sample study"] [--batch 20] [--budget 640]
 
 Data: a made-up population with rare kinds of cells and artefacts that mimic them; the sample study; with
 `--real` (the folder that holds `cfos/` and `microglia/`) all their volumes. Of every volume the last third
 along x judges and the rest, a gap of 30 µm apart, is the pool; of the sample study the third animal judges.
-All strategies start from the same random labels, draw batches of 20, and train a head as a study does: it
-begins at what the network says (of the made-up population none says anything), and its strength is found by
-cross-validation, anew whenever the labels are half as many again. Until there are ten labels of each class,
-batches are chosen by what the network says. F1 is over judging candidates, at the threshold that the pool's
-probabilities foretell. `gain` is the mean difference from random over all batches, `worst` that of the worst
-batch, each with its 95 % half-width; `95%` and `98%` are the labels needed to reach that share of F1 with all
-labels.
+All strategies start from the same 40 random labels, draw batches of `--batch`, and train a head as a study
+does: it begins at what the network says (of the made-up population none says anything), and its strength is
+found by cross-validation, anew whenever the labels are half as many again. Until there are ten labels of each
+class, batches are chosen by what the network says. F1 is over judging candidates, at the threshold that the
+pool's probabilities foretell. `gain` is the mean difference from random over all batches, `worst` that of the
+worst batch, each with its 95 % half-width; `95%` and `98%` are the labels needed to reach that share of F1
+with all labels.
 """
 
 import argparse
+import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,7 +186,7 @@ def choose(state: State, way: str, k: int, rng: np.random.Generator) -> np.ndarr
     if way == "categories":
         return by_category(state, k, rng)
     parts, labelled = [], state.labelled.copy()
-    for part, share in (("random", 0.3), ("uncertain x diverse", 0.5), ("emptiest", 0.2)):
+    for part, share in (("random", 0.1), ("uncertain x diverse", 0.7), ("emptiest", 0.2)):
         now = state._replace(labelled=labelled)
         m = round(share * k)
         rows = by_category(now, m, rng, emptiest=True) if part == "emptiest" else choose(now, part, m, rng)
@@ -212,12 +216,12 @@ def by_category(state: State, k: int, rng: np.random.Generator, *, emptiest: boo
     return np.append(rows, rng.choice(others, k - len(rows), replace=False))
 
 
-def curve(data: Data, way: str, seed: int, budget: int = BUDGET) -> np.ndarray:
-    """Return F1 after START, START + BATCH, ... labels; all ways share a seed's first labels."""
+def curve(data: Data, way: str, seed: int, budget: int = BUDGET, batch: int = BATCH) -> np.ndarray:
+    """Return F1 after START, START + batch, ... labels; all ways share a seed's first labels."""
     rows = np.random.default_rng(seed).choice(len(data.x), START, replace=False)
     rng = np.random.default_rng([seed, STRATEGIES.index(way)])
     called_then, reached, head, tuned = np.zeros(len(data.x), bool), [], None, 0
-    for n in range(START, budget + 1, BATCH):
+    for n in range(START, budget + 1, batch):
         known = head is not None and n < ANEW * tuned
         head, tuned = fit(data, rows, head if known else None), tuned if known else n
         p, threshold, f1 = judged(head, data)
@@ -226,23 +230,30 @@ def curve(data: Data, way: str, seed: int, budget: int = BUDGET) -> np.ndarray:
             p, threshold, _ = judged(None, data)
         labelled = np.isin(np.arange(len(data.x)), rows)
         state = State(data.x, p, threshold, labelled, data.y, called_then)
-        more = choose(state, way, min(BATCH, int((~labelled).sum())), rng)
+        more = choose(state, way, min(batch, int((~labelled).sum())), rng)
         called_then[more] = p[more] >= threshold
         rows = np.append(rows, more)
     return np.array(reached)
 
 
-def labels_to_reach(f1: np.ndarray, goal: float) -> float:
+def labels_to_reach(f1: np.ndarray, goal: float, batch: int = BATCH) -> float:
     """Return after how many labels a mean curve reaches the goal and stays; endless if it does not."""
     below = np.flatnonzero(f1 < goal)
     at = below[-1] + 1 if len(below) else 0
-    return START + BATCH * at if at < len(f1) else np.inf
+    return START + batch * at if at < len(f1) else np.inf
 
 
-def compare(data: Data, seeds: int, budget: int = BUDGET) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Return a row for each strategy, and the curves (seeds, batches)."""
+def compare(
+    data: Data, seeds: int, budget: int = BUDGET, batch: int = BATCH
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Return a row for each strategy, and the curves (seeds, batches); on all cores."""
     full = judged(fit(data, np.arange(len(data.x))), data)[2]
-    curves = {way: np.stack([curve(data, way, s, budget) for s in range(seeds)]) for way in STRATEGIES}
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as cores:
+        waiting = {
+            way: [cores.submit(curve, data, way, s, budget, batch) for s in range(seeds)]
+            for way in STRATEGIES
+        }
+        curves = {way: np.stack([each.result() for each in every]) for way, every in waiting.items()}
     again = np.random.default_rng(0).integers(0, seeds, (1000, seeds))
     rows = []
     for way, each in curves.items():
@@ -253,9 +264,9 @@ def compare(data: Data, seeds: int, budget: int = BUDGET) -> tuple[pd.DataFrame,
         at = paired.mean(axis=0).argmin()
         row |= {"worst": paired[:, at].mean(), "worst ±": 1.96 * paired[:, at].std() / np.sqrt(seeds)}
         for share in (0.95, 0.98):
-            drawn = [labels_to_reach(each[rows].mean(axis=0), share * full) for rows in again]
+            drawn = [labels_to_reach(each[rows].mean(axis=0), share * full, batch) for rows in again]
             low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
-            needed = labels_to_reach(each.mean(axis=0), share * full)
+            needed = labels_to_reach(each.mean(axis=0), share * full, batch)
             row |= {f"{share:.0%}": needed, f"{share:.0%} low": low, f"{share:.0%} high": high}
         rows.append(row)
     return pd.DataFrame(rows), curves
@@ -279,7 +290,9 @@ def all_data(real: Path | None, network: str, cache: Path | None) -> list[Data]:
     return data
 
 
-def draw_curves(found: dict[str, dict[str, np.ndarray]], full: dict[str, float], path: Path) -> None:
+def draw_curves(
+    found: dict[str, dict[str, np.ndarray]], full: dict[str, float], path: Path, batch: int
+) -> None:
     """Save the mean curves with the standard error of the paired difference from random."""
     import matplotlib
 
@@ -292,7 +305,7 @@ def draw_curves(found: dict[str, dict[str, np.ndarray]], full: dict[str, float],
     colours = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00"]
     for axis, (name, curves) in zip(axes[0], found.items(), strict=True):
         for (way, each), colour in zip(curves.items(), colours, strict=True):
-            labels = START + BATCH * np.arange(each.shape[1])
+            labels = START + batch * np.arange(each.shape[1])
             mean = each.mean(axis=0)
             error = (each - curves["random"]).std(axis=0, ddof=1) / np.sqrt(len(each))
             axis.plot(labels, mean, color=colour, label=way, lw=2.4 if way == "mixed" else 1.4)
@@ -312,20 +325,26 @@ def main() -> None:
     """Compare the strategies on all data and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--network", default="cells-1", help="a name, or the folder of a network")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between runs")
     parser.add_argument("--out", type=Path, help="a picture of the curves")
+    parser.add_argument("--only", help="the name of one set of data")
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--budget", type=int, default=BUDGET)
     options = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # of each process, one a core
     found, full = {}, {}
     for data in all_data(options.real, options.network, options.cache):
-        table, curves = compare(data, options.seeds)
+        if options.only not in (None, data.name):
+            continue
+        table, curves = compare(data, options.seeds, options.budget, options.batch)
         found[data.name], full[data.name] = curves, table["full F1"].iloc[0]
         cells = f"{data.y.mean():.0%} cells among {len(data.y):,}"
         print(f"{data.name}: {cells}; judged on {len(data.judge_y):,}, F1 with all {full[data.name]:.3f}")
         print(table.drop(columns=["data", "full F1"]).round(3).to_string(index=False), flush=True)
     if options.out:
-        draw_curves(found, full, options.out)
+        draw_curves(found, full, options.out, options.batch)
 
 
 if __name__ == "__main__":

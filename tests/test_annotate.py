@@ -77,10 +77,10 @@ def test_an_answer_given_in_an_audit_bars_its_place_too(study):
 def test_random_rows_carry_one_over_the_probability_of_their_draw_and_chosen_ones_carry_none(study):
     queue = annotate.sample(study, 100, by="mixed")
     random = queue["origin"] == "random"
-    assert random.sum() == 30
-    assert (queue.loc[random, "weight"] == 1200 / 30).all()
+    assert random.sum() == 10
+    assert (queue.loc[random, "weight"] == 1200 / 10).all()
     assert queue.loc[~random, "weight"].isna().all()
-    assert queue["origin"].value_counts().to_dict() == {"uncertain": 50, "random": 30, "category": 20}
+    assert queue["origin"].value_counts().to_dict() == {"uncertain": 70, "random": 10, "category": 20}
     inside = annotate.rectangle(study, "animal-1", ((0, 23), (0, 60), (0, 119)), 30)
     boxed = study.candidates("animal-1").query("y <= 60")
     assert (inside["weight"] == len(boxed) / 30).all()

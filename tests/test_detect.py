@@ -349,3 +349,14 @@ def test_five_candidates_per_annotated_cell_hold_nearly_all_cells(real_data, nam
     table = find_candidates(image, diameter_um=10)
     assert recall(table, cells, within_um=10, per_place=5, voxel_um=voxel_um) >= 0.98
     assert recall(table, cells, within_um=10, per_place=4, voxel_um=voxel_um) >= 0.97
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("name", "least"), [("1874", 0.96), ("4923", 0.88), ("6506", 0.95), ("7466", 0.9)])
+def test_without_a_label_real_cells_are_called_though_most_of_an_image_may_be_empty(real_data, name, least):
+    image = open_image(real_data / "microglia" / f"{name}_img.tif", voxel_um=(1.0, 1.0, 1.0))
+    cells = pd.read_csv(real_data / "microglia" / f"{name}_centres.csv")[["z", "y", "x"]].to_numpy()
+    table = find_candidates(image, diameter_um=10)
+    called = call_candidates(image, table, network="cells-1", diameter_um=10).query("called")
+    match = match_points(called[["z", "y", "x"]].to_numpy(), cells, within_um=10)
+    assert 2 * len(match.found) / (len(called) + len(cells)) > least

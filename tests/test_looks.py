@@ -92,7 +92,7 @@ def test_a_batch_is_drawn_by_the_looks_of_a_supplied_network(study, monkeypatch)
 
     monkeypatch.setattr(embedding_store, "embed", counted)
     assert len(annotate.sample(study, 10)) == 10
-    assert sum(asked) == 50, "ten times the five that are to differ, and not all candidates"
+    assert sum(asked) == 70, "ten times the seven that are to differ, and not all candidates"
     classify(study, "cells-1", progress=False)
     asked.clear()
     assert len(annotate.sample(study, 10)) == 10 and asked == [], "what was kept is not looked at again"

@@ -21,5 +21,5 @@ def in_context(study: Study, places: pd.DataFrame) -> pd.DataFrame:
                 places.iloc[rows], candidates, voxel_um=image.voxel_um, shape=image.shape[2:],
                 diameter_um=study.settings.diameter_um, roles=image.roles,
             )  # fmt: skip
-            places.iloc[rows, columns] = told[["crowding", "prominence"]]
+            places.iloc[rows, columns] = told[["crowding", "prominence"]].to_numpy()
     return places

@@ -22,7 +22,7 @@ from cellkit.tables import PLACE_COLUMNS
 CALLS = ["p", "called", "network"]
 QUEUE_COLUMNS = [*PLACE_COLUMNS, *PLACE_UM, *CALLS, "origin", "weight", "batch", "category"]
 WAYS = {  # the parts of a queue, in the order in which they are drawn
-    "mixed": {"random": 0.3, "varied": 0.5, "emptiest": 0.2},
+    "mixed": {"random": 0.1, "varied": 0.7, "emptiest": 0.2},
     "category": {"category": 1.0},
     "uncertain": {"uncertain": 1.0},
     "diverse": {"diverse": 1.0},
@@ -101,7 +101,7 @@ def draw(
     n : int
         Number of candidates.
     by : str
-        "mixed": 30 % at random, 50 % uncertain and varied, 20 % for the emptiest category. "category": the
+        "mixed": 10 % at random, 70 % uncertain and varied, 20 % for the emptiest category. "category": the
         four categories evenly, as far as the network's calls and the labels so far foretell them.
         "uncertain": nearest to the network's threshold. "diverse": as different as possible from one another
         and from what has labels, to the network that called them; without it, by `p`, score and place.
