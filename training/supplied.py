@@ -267,7 +267,7 @@ def where_it_fails(metrics: dict[str, Any]) -> list[str]:
     said = []
     for source, measured in metrics.items():
         f1, brightness = (next(v["value"] for k, v in measured.items() if k.startswith(n)) for n in JUDGED)
-        if f1 < brightness:
+        if round(f1, 2) < round(brightness, 2):
             said.append(
                 f"{source}: F1 {f1:.2f}; the best threshold on brightness alone reaches {brightness:.2f}"
             )
