@@ -285,6 +285,7 @@ def all_data(real: Path | None, network: str, cache: Path | None) -> list[Data]:
             study = create_sample_study(at) if name == "sample study" else real_study(at, real, name)
             table = look(study, network)
         if kept:
+            cache.mkdir(parents=True, exist_ok=True)
             table.to_parquet(kept)
         data.append(as_data(name, table))
     return data

@@ -21,6 +21,7 @@ from cellkit.teaching.appraisal import appraise, describe, save_taught, set_thre
 from cellkit.teaching.heads import kept_context, looks, taught_head, with_taught_head
 from cellkit.teaching.held_out import compare_held_out
 from cellkit.teaching.labelled import Labelled, Source, WeightOf, gather
+from cellkit.teaching.learning import kept_epoch
 
 __all__ = [
     "FINE_TUNING",
@@ -33,6 +34,7 @@ __all__ = [
     "set_threshold",
     "settings_of",
 ]
+CHECKPOINT = "checkpoint"
 ONE_MICROSCOPE = AugmentSettings(
     contrast=0.2, offset=0.1, gamma=0.0, darkening=0.1, blur=0.1, noise=0.1, background_dropout=0.0
 )
@@ -77,17 +79,7 @@ def retrain_head(
         return load_network(name, study.folder / "networks")
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card, pools, weight_of=weight_of)
-    embeddings = looks(study, parent, labelled)
-    judge, head = (taught_head(study, parent, labelled, embeddings, every=every) for every in (False, True))
-    held_out = np.flatnonzero(labelled.places["side"] == "validation")
-    logits = logits_of(embeddings[held_out], (judge.kernel, judge.bias))
-    card = replace(
-        describe(study, parent, labelled, name), **kept_context(parent.card, head),
-        settings={"kind": "head", "strength": head.strength},
-    )  # fmt: skip
-    margins = judge.kept * labelled.on("validation").known
-    card, held_out_p = appraise(card, labelled, logits + margins, shown=None)
-    return save_taught(study, replace_head(parent.model, head), card, held_out=held_out_p)
+    return _save_head(study, parent, labelled, name, {"kind": "head"})
 
 
 def retrain(
@@ -102,8 +94,8 @@ def retrain(
 ) -> Network:
     """Teach all layers of a network all labels that may train: minutes; interrupted, it keeps the best epoch.
 
-    The last layer is taught alone first, as by `retrain_head`; if no epoch of all layers is better than that
-    on the labels held out, by more than chance, it stays so.
+    The last layer is taught alone first, without the labels held out; if no epoch of all layers is better
+    than that on these, by more than chance, the network is what `retrain_head` makes of all labels.
 
     Killed at any moment, even by the machine, and called again, it goes on from the last epoch and ends with
     the very network that it would have made: checkpoints lie in the network's folder until it is saved.
@@ -149,8 +141,15 @@ def retrain(
     settings = settings or replace(FINE_TUNING, seed=study.settings.seed)
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card, pools, weight_of=weight_of)
-    start, labelled = with_taught_head(study, parent, labelled, shown=settings.balance)
-    return _train(study, name, start, labelled, settings, **watch)
+    start, on_top = with_taught_head(study, parent, labelled, shown=settings.balance)
+    checkpoint = study.network_folder(name) / CHECKPOINT
+    taught = _teach(start.model, on_top, settings, checkpoint, **watch)
+    if kept_epoch(taught) == 0:
+        network = _save_head(study, parent, labelled, name, _said(settings), history=taught)
+    else:
+        network = _save_layers(study, start, on_top, name, settings, taught)
+    discard(checkpoint)
+    return network
 
 
 def continue_training(
@@ -194,7 +193,11 @@ def continue_training(
     first = settings_of(parent.card)
     settings = replace(first, epochs=epochs, learning_rate=learning_rate or first.learning_rate)
     labelled = gather(study, parent.card, weight_of=weight_of)
-    return _train(study, name, parent, labelled, settings, earlier=earlier, **watch)
+    checkpoint = study.network_folder(name) / CHECKPOINT
+    taught = _teach(parent.model, labelled, settings, checkpoint, earlier=earlier, **watch)
+    network = _save_layers(study, parent, labelled, name, settings, taught)
+    discard(checkpoint)
+    return network
 
 
 def settings_of(card: NetworkCard) -> FitSettings:
@@ -203,20 +206,18 @@ def settings_of(card: NetworkCard) -> FitSettings:
     return FitSettings(**said | {"augment": AugmentSettings(**said["augment"])})
 
 
-def _train(
-    study: Study, name: str, parent: Network, labelled: Labelled, settings: FitSettings,
+def _teach(
+    model: Any, labelled: Labelled, settings: FitSettings, checkpoint: Path,
     *, earlier: pd.DataFrame | None = None, **watch: Unpack[Watch],
-) -> Network:  # fmt: skip
-    """Teach, appraise and save; checkpoints lie in the network's folder meanwhile."""
-    checkpoint = study.network_folder(name) / "checkpoint"
-    model, held_out = parent.model, labelled.on("validation")
+) -> pd.DataFrame:  # fmt: skip
+    """Teach all layers in place and return the history; the kernel's interrupt keeps the best epoch."""
     was = pd.DataFrame() if earlier is None else earlier
     rows: list[dict[str, Any]] = []
     on_epoch = watch.get("on_epoch") or (lambda row: None)
     watch["on_epoch"] = lambda row: (rows.append(row), on_epoch(row))
     try:
         taught = fit(
-            model, labelled.teaching, held_out,
+            model, labelled.teaching, labelled.on("validation"),
             settings=settings, earlier=was, checkpoint=checkpoint, **watch,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -226,14 +227,40 @@ def _train(
             "A network is kept from the first epoch on; training was stopped before one was over. "
             "Start it again."
         )
+    return taught
+
+
+def _save_head(
+    study: Study, parent: Network, labelled: Labelled, name: str, settings: dict[str, Any],
+    **tables: pd.DataFrame,
+) -> Network:  # fmt: skip
+    """Save the network with a last layer taught by all labels; one taught without those held out judges."""
+    embeddings = looks(study, parent, labelled)
+    judge, head = (taught_head(study, parent, labelled, embeddings, every=every) for every in (False, True))
+    held_out = np.flatnonzero(labelled.places["side"] == "validation")
+    logits = logits_of(embeddings[held_out], (judge.kernel, judge.bias))
     card = replace(
-        describe(study, parent, labelled, name), settings={"kind": "all layers"} | asdict(settings)
-    )
-    logits = compile_engine(model)(held_out.cubes).logits + held_out.known
+        describe(study, parent, labelled, name), **kept_context(parent.card, head),
+        settings=settings | {"strength": head.strength},
+    )  # fmt: skip
+    margins = judge.kept * labelled.on("validation").known
+    card, held_out_p = appraise(card, labelled, logits + margins, shown=None)
+    return save_taught(study, replace_head(parent.model, head), card, **tables, held_out=held_out_p)
+
+
+def _save_layers(
+    study: Study, start: Network, labelled: Labelled, name: str, settings: FitSettings, taught: pd.DataFrame
+) -> Network:
+    """Appraise and save a network of which all layers were taught."""
+    held_out = labelled.on("validation")
+    logits = compile_engine(start.model)(held_out.cubes).logits + held_out.known
+    card = replace(describe(study, start, labelled, name), settings=_said(settings))
     card, held_out_p = appraise(card, labelled, logits, shown=settings.balance)
-    network = save_taught(study, model, card, history=taught, held_out=held_out_p)
-    discard(checkpoint)
-    return network
+    return save_taught(study, start.model, card, history=taught, held_out=held_out_p)
+
+
+def _said(settings: FitSettings) -> dict[str, Any]:
+    return {"kind": "all layers"} | asdict(settings)
 
 
 def _next_name(study: Study, kind: str, base: str | Path, *, is_new: bool = False) -> str:

@@ -162,6 +162,21 @@ def test_all_layers_learn_and_the_same_labels_and_seed_give_the_same_network(stu
         np.testing.assert_array_equal(old, new)
 
 
+def test_where_no_epoch_of_all_layers_is_better_the_network_is_the_head_of_all_labels(study):
+    tell(study)
+    head = retrain_head(study, name="head-1", base="base")
+    learns_nothing = replace(QUICK, epochs=2, learning_rate=1e-12)
+    network = retrain(study, name="net-1", base="base", settings=learns_nothing)
+    assert list(history(study, "net-1")["kept"]) == [0, 0]
+    for taught, kept in zip(head.model.get_weights(), network.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, taught)
+    assert network.card.settings["kind"] == "all layers" and "strength" in network.card.settings
+    for said in ("threshold", "slope", "offset", "crowding", "prominence", "metrics"):
+        assert getattr(network.card, said) == getattr(head.card, said)
+    more = continue_training(study, "net-1", epochs=1, learning_rate=3e-3, name="net-2")
+    assert len(history(study, "net-2")) == 3 and more.card.parents[-1].startswith("net-1 (")
+
+
 def test_a_network_of_that_name_is_opened_and_not_trained_again(study):
     tell(study)
     first = retrain_head(study, base="base")

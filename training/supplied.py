@@ -16,7 +16,6 @@ that `benchmarks/real_loop.py` starts from. It is kept in the cache, as `finishe
 import argparse
 import json
 import shutil
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +90,6 @@ def train(plan: Plan, name: str) -> Network:
     networks = plan.cache / "networks"
     if (networks / name).exists():
         return load_network(name, networks)
-    began = time.perf_counter()
     training, validation = (gather(side, plan.recipe, plan.cache, plan.real) for side in SIDES_TAUGHT)
     model = build_classifier((*GEOMETRY.shape, 3), plan.sizes)
     history = fit(
@@ -101,7 +99,7 @@ def train(plan: Plan, name: str) -> Network:
     logits = compile_engine(model)(validation.cubes).logits
     slope, offset = calibrate(logits, validation.targets, _evenly(validation.groups))
     p = expit(slope * logits + offset)
-    minutes = round((time.perf_counter() - began) / 60, 1)
+    minutes = round(history["seconds"].sum() / 60, 1)  # of all epochs, whenever they were run
     card = NetworkCard(
         name=name,
         cube=GEOMETRY,
@@ -277,18 +275,20 @@ def where_it_fails(metrics: dict[str, Any]) -> list[str]:
 def weighed(plan: Plan, network: Network, finished: Path) -> tuple[Network, dict[str, Any]]:
     """Train the folds, and finish them and the network that ships with a last layer that weighs its evidence.
 
-    Each fold's last layer is fitted on the volumes that the other folds left out, and judged on its own; the
-    one that ships has its fitted on all of them.
+    Each fold's last layer is fitted on the real volumes that the other folds left out, and judged on its own;
+    the one that ships has its fitted on all of them. The synthetic volumes are those that validated the
+    network itself: they alone have two channels, where most is learnt, at a level of its own in each network.
     """
     folds = [train_fold(plan, f"fold-{number}", left_out) for number, left_out in enumerate(FOLDS)]
     tests = [news_to(fold, plan, left_out) for fold, left_out in zip(folds, FOLDS, strict=True)]
-    known, counts = synthetic_to(folds[0], plan), []
+    counts = []
     for number, (fold, (_, test)) in enumerate(zip(folds, tests, strict=True)):
-        others = [*tests[:number], *tests[number + 1 :], known]
+        others = [*tests[:number], *tests[number + 1 :], synthetic_to(fold, FOLD_RECIPE, plan.cache)]
         fold = reweighed(fold, weigh(others), finished)
         counts.append(judge(fold, test, cells_there(plan.real)))
         print(fold.card.settings["last layer"], counts[-1].to_string(), sep="\n", flush=True)
-    return reweighed(network, weigh([*tests, known]), finished), metrics_of(pd.concat(counts))
+    own = synthetic_to(network, plan.recipe, plan.cache)
+    return reweighed(network, weigh([*tests, own]), finished), metrics_of(pd.concat(counts))
 
 
 def train_fold(plan: Plan, name: str, left_out: tuple[str, ...]) -> Network:
@@ -303,10 +303,10 @@ def news_to(fold: Network, plan: Plan, volumes: tuple[str, ...]) -> tuple[np.nda
     return evidence(fold, test), test
 
 
-def synthetic_to(fold: Network, plan: Plan) -> tuple[np.ndarray, Part]:
-    """Return what a fold makes of the synthetic volumes that validated it, and these."""
-    part = gather("validation", replace(FOLD_RECIPE, cuts=()), plan.cache, None)
-    return evidence(fold, part), part
+def synthetic_to(network: Network, recipe: Recipe, cache: Path) -> tuple[np.ndarray, Part]:
+    """Return what a network makes of the synthetic volumes that validated it, and these."""
+    part = gather("validation", replace(recipe, cuts=()), cache, None)
+    return evidence(network, part), part
 
 
 def without(plan: Plan, kind: str, finished: Path) -> Network:
@@ -319,7 +319,7 @@ def without(plan: Plan, kind: str, finished: Path) -> Network:
     folds = [train_fold(plan, f"fold-{number}", left_out) for number, left_out in enumerate(FOLDS)]
     others = [tuple(name for name in left_out if name not in names) for left_out in FOLDS]
     tests = [news_to(fold, plan, volumes) for fold, volumes in zip(folds, others, strict=True)]
-    return reweighed(network, weigh([*tests, synthetic_to(folds[0], plan)]), finished)
+    return reweighed(network, weigh([*tests, synthetic_to(network, FOLD_RECIPE, plan.cache)]), finished)
 
 
 def _labelled(part: Part) -> TrainingSet:
