@@ -1,24 +1,23 @@
 """Learn: labels -> a new network, by its last layer in seconds or by all its layers in minutes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 import pandas as pd
 
 from cellkit.augment import AugmentSettings
 from cellkit.measuring.audits import SUPPLIED
 from cellkit.networks.card import NetworkCard
 from cellkit.networks.checkpoint import discard
-from cellkit.networks.engines import compile_engine
 from cellkit.networks.fit import FitSettings, Watch, fit
-from cellkit.networks.heads import logits_of, replace_head
 from cellkit.networks.store import HISTORY, Network, load_network
 from cellkit.study import Study, fingerprint
-from cellkit.teaching.appraisal import appraise, describe, save_taught, set_threshold
-from cellkit.teaching.heads import kept_context, looks, taught_head, with_taught_head
+from cellkit.teaching.appraisal import set_threshold
+from cellkit.teaching.finishing import save_head, save_layers
+from cellkit.teaching.heads import with_taught_head
 from cellkit.teaching.held_out import compare_held_out
 from cellkit.teaching.labelled import Labelled, Source, WeightOf, gather
 from cellkit.teaching.learning import kept_epoch
@@ -79,7 +78,7 @@ def retrain_head(
         return load_network(name, study.folder / "networks")
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card, pools, weight_of=weight_of)
-    return _save_head(study, parent, labelled, name, {"kind": "head"})
+    return save_head(study, parent, labelled, name)
 
 
 def retrain(
@@ -141,15 +140,7 @@ def retrain(
     settings = settings or replace(FINE_TUNING, seed=study.settings.seed)
     parent = load_network(base, study.folder / "networks", task=study.settings.task)
     labelled = gather(study, parent.card, pools, weight_of=weight_of)
-    start, on_top = with_taught_head(study, parent, labelled, shown=settings.balance)
-    checkpoint = study.network_folder(name) / CHECKPOINT
-    taught = _teach(start.model, on_top, settings, checkpoint, **watch)
-    if kept_epoch(taught) == 0:
-        network = _save_head(study, parent, labelled, name, _said(settings), history=taught)
-    else:
-        network = _save_layers(study, start, on_top, name, settings, taught)
-    discard(checkpoint)
-    return network
+    return _train_from_head(study, parent, labelled, name, settings, **watch)
 
 
 def continue_training(
@@ -165,7 +156,8 @@ def continue_training(
     """Teach a finished network of the study more epochs, on all labels that may train by now.
 
     The result is a network of its own; its history holds both trainings. The weights to start from stay in
-    the race: if no epoch is better on the held-out labels, by more than chance, they are kept.
+    the race: if no epoch is better on the held-out labels, by more than chance, they are kept. Of a network
+    that stayed a head, which knows the held-out labels, the training begins again as it did, at its base.
 
     Parameters
     ----------
@@ -192,18 +184,46 @@ def continue_training(
     parent = load_network(of, study.folder / "networks", task=study.settings.task)
     first = settings_of(parent.card)
     settings = replace(first, epochs=epochs, learning_rate=learning_rate or first.learning_rate)
+    if kept_epoch(earlier) == 0 and (base := _base_of(study, parent)):
+        labelled = gather(study, base.card, weight_of=weight_of)
+        return _train_from_head(study, base, labelled, name, settings, earlier=earlier, **watch)
     labelled = gather(study, parent.card, weight_of=weight_of)
     checkpoint = study.network_folder(name) / CHECKPOINT
     taught = _teach(parent.model, labelled, settings, checkpoint, earlier=earlier, **watch)
-    network = _save_layers(study, parent, labelled, name, settings, taught)
+    network = save_layers(study, parent, labelled, name, settings, taught)
     discard(checkpoint)
     return network
+
+
+def _base_of(study: Study, network: Network) -> Network | None:
+    """Return the network that another was taught from, None if it is not there any more."""
+    with suppress(FileNotFoundError):
+        return load_network(network.card.trained_on["base"], study.folder / "networks")
+    return None
 
 
 def settings_of(card: NetworkCard) -> FitSettings:
     """Return how all layers of a network were trained, from its card."""
     said = {field.name: card.settings[field.name] for field in fields(FitSettings)}
     return FitSettings(**said | {"augment": AugmentSettings(**said["augment"])})
+
+
+def _train_from_head(
+    study: Study, parent: Network, labelled: Labelled, name: str, settings: FitSettings, **watch: Any
+) -> Network:
+    """Teach the head the labels that are not held out, then all layers; if none is better, a head all labels.
+
+    `watch` is what `_teach` takes.
+    """
+    checkpoint = study.network_folder(name) / CHECKPOINT
+    start, on_top = with_taught_head(study, parent, labelled, shown=settings.balance)
+    taught = _teach(start.model, on_top, settings, checkpoint, **watch)
+    if kept_epoch(taught) == 0:
+        network = save_head(study, parent, labelled, name, settings, taught)
+    else:
+        network = save_layers(study, start, on_top, name, settings, taught)
+    discard(checkpoint)
+    return network
 
 
 def _teach(
@@ -228,39 +248,6 @@ def _teach(
             "Start it again."
         )
     return taught
-
-
-def _save_head(
-    study: Study, parent: Network, labelled: Labelled, name: str, settings: dict[str, Any],
-    **tables: pd.DataFrame,
-) -> Network:  # fmt: skip
-    """Save the network with a last layer taught by all labels; one taught without those held out judges."""
-    embeddings = looks(study, parent, labelled)
-    judge, head = (taught_head(study, parent, labelled, embeddings, every=every) for every in (False, True))
-    held_out = np.flatnonzero(labelled.places["side"] == "validation")
-    logits = logits_of(embeddings[held_out], (judge.kernel, judge.bias))
-    card = replace(
-        describe(study, parent, labelled, name), **kept_context(parent.card, head),
-        settings=settings | {"strength": head.strength},
-    )  # fmt: skip
-    margins = judge.kept * labelled.on("validation").known
-    card, held_out_p = appraise(card, labelled, logits + margins, shown=None)
-    return save_taught(study, replace_head(parent.model, head), card, **tables, held_out=held_out_p)
-
-
-def _save_layers(
-    study: Study, start: Network, labelled: Labelled, name: str, settings: FitSettings, taught: pd.DataFrame
-) -> Network:
-    """Appraise and save a network of which all layers were taught."""
-    held_out = labelled.on("validation")
-    logits = compile_engine(start.model)(held_out.cubes).logits + held_out.known
-    card = replace(describe(study, start, labelled, name), settings=_said(settings))
-    card, held_out_p = appraise(card, labelled, logits, shown=settings.balance)
-    return save_taught(study, start.model, card, history=taught, held_out=held_out_p)
-
-
-def _said(settings: FitSettings) -> dict[str, Any]:
-    return {"kind": "all layers"} | asdict(settings)
 
 
 def _next_name(study: Study, kind: str, base: str | Path, *, is_new: bool = False) -> str:

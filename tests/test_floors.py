@@ -57,6 +57,7 @@ FLOORS = [  # lowest first; modules in one row may not import one another
     ["labels.sampling"],
     ["teaching.labelled", "measuring.misses"],
     ["teaching.appraisal", "teaching.heads", "teaching.held_out", "sharing.bundles", "measuring.quality"],
+    ["teaching.finishing"],
     ["labels.batches", "labels.told", "labels.balance", "labels.points", "measuring.assessment"],
     ["measuring.rivals", "measuring.paired"],
     ["measuring.counting", "labels.standing", "measuring.skips", "labels.similar", "labels.choosing"],

@@ -1,3 +1,4 @@
+import shutil
 import threading
 from dataclasses import replace
 from re import escape
@@ -173,8 +174,12 @@ def test_where_no_epoch_of_all_layers_is_better_the_network_is_the_head_of_all_l
     assert network.card.settings["kind"] == "all layers" and "strength" in network.card.settings
     for said in ("threshold", "slope", "offset", "crowding", "prominence", "metrics"):
         assert getattr(network.card, said) == getattr(head.card, said)
-    more = continue_training(study, "net-1", epochs=1, learning_rate=3e-3, name="net-2")
-    assert len(history(study, "net-2")) == 3 and more.card.parents[-1].startswith("net-1 (")
+    more = continue_training(study, "net-1", epochs=3, learning_rate=3e-3, name="net-2")
+    rows = history(study, "net-2")
+    assert list(rows["kept"][:2]) == [0, 0] and rows["kept"][2:].any()
+    assert more.card.parents[-1].startswith("base ("), "net-1 knows the labels that are held out"
+    shutil.rmtree(study.folder / "networks" / "base")
+    assert continue_training(study, "net-1", epochs=1, name="net-3").card.parents[-1].startswith("net-1 (")
 
 
 def test_a_network_of_that_name_is_opened_and_not_trained_again(study):
