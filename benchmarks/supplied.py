@@ -21,16 +21,15 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 
 from cellkit.detect import classify, detect
 from cellkit.images import Image
-from cellkit.match import match_points
+from cellkit.match import score_points
 from cellkit.tables import positions_um
 
 THRESHOLDS = 1000
-DIAMETER_UM = 10.0
 
 
-def maxima(image: Image) -> tuple[np.ndarray, np.ndarray]:
+def maxima(image: Image, diameter_um: float) -> tuple[np.ndarray, np.ndarray]:
     """Return where the smoothed signal is a maximum within half a diameter, in µm, (n, 3), and its values."""
-    diameter = DIAMETER_UM / np.asarray(image.voxel_um)
+    diameter = diameter_um / np.asarray(image.voxel_um)
     smoothed = gaussian_filter(np.asarray(image.read("signal"), np.float32), diameter / 4)
     sides = tuple(np.maximum(3, 2 * np.rint(diameter / 2).astype(int) + 1))
     top = np.argwhere(smoothed == maximum_filter(smoothed, sides))
@@ -39,8 +38,7 @@ def maxima(image: Image) -> tuple[np.ndarray, np.ndarray]:
 
 def f1(called: np.ndarray, cells: np.ndarray) -> float:
     """Return the F1 of called places for cells, both (n, 3) in µm."""
-    hits = len(match_points(called, cells, within_um=WITHIN_UM).found)
-    return 2 * hits / max(len(called) + len(cells), 1)
+    return score_points(called, cells, within_um=WITHIN_UM).f1
 
 
 def best(at: np.ndarray, values: np.ndarray, cells: np.ndarray) -> float:
@@ -66,7 +64,7 @@ def measure(real: Path, kind: str, network: str) -> pd.DataFrame:
                     "F1": f1(at[calls["called"]], cells),
                     "best": best(at, calls["p"].to_numpy(), cells),
                     "brightness": best(at, calls["score"].to_numpy(), cells),
-                    "grey value": best(*maxima(image), cells),
+                    "grey value": best(*maxima(image, study.settings.diameter_um), cells),
                 }
             )
     return pd.DataFrame(rows)

@@ -157,7 +157,8 @@ def continue_training(
 
     The result is a network of its own; its history holds both trainings. The weights to start from stay in
     the race: if no epoch is better on the held-out labels, by more than chance, they are kept. Of a network
-    that stayed a head, which knows the held-out labels, the training begins again as it did, at its base.
+    that stayed a head, which knows the held-out labels, the training begins again at its base, if that is
+    still there and no pools taught it.
 
     Parameters
     ----------
@@ -196,9 +197,12 @@ def continue_training(
 
 
 def _base_of(study: Study, network: Network) -> Network | None:
-    """Return the network that another was taught from, None if it is not there any more."""
+    """Return the very network that another was taught from by the study's own labels; None without it."""
+    said = network.card.trained_on
     with suppress(FileNotFoundError):
-        return load_network(network.card.trained_on["base"], study.folder / "networks")
+        base = load_network(said["base"], study.folder / "networks")
+        if base.card.lineage == network.card.parents and not said.get("pools"):
+            return base
     return None
 
 
